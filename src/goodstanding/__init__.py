@@ -1,0 +1,1 @@
+"""Whether you may message someone, and what became of every message you sent."""
