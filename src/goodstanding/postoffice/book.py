@@ -1,0 +1,106 @@
+"""The book: one JSON line for every act of the post office, written before it is answered."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import Counter
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import msgspec
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+class Line(msgspec.Struct, omit_defaults=True, kw_only=True):
+    """One act. ``at`` is RFC 3339 in UTC; the fields without a default are always written."""
+
+    at: str
+    provider: str | None
+    recipient: str
+    temper: str
+    did: str
+    reply: str | None
+    message_id: str | None
+    envelope_from: str | None
+    url: str | None = None
+    agent: str | None = None
+    how: str | None = None
+    accepted: bool | None = None
+
+
+class Book:
+    """Appends lines to a file and counts them; other threads may read the counts."""
+
+    def __init__(self, path: Path | None) -> None:
+        """Open the book for appending; without a path it only counts.
+
+        Raises:
+            OSError: the file cannot be opened.
+        """
+        self._file = None if path is None else path.open("ab", buffering=0)
+        self._encode = msgspec.json.Encoder().encode
+        self._counts: Counter[tuple[str, str]] = Counter()
+
+    def write(
+        self,
+        did: str,
+        *,
+        provider: str | None,
+        recipient: str,
+        temper: str,
+        reply: str | None = None,
+        message_id: str | None = None,
+        envelope_from: str | None = None,
+        url: str | None = None,
+        agent: str | None = None,
+        how: str | None = None,
+        accepted: bool | None = None,
+    ) -> None:
+        """Write one line, through to the operating system.
+
+        Raises:
+            OSError: it could not be written.
+        """
+        if self._file is not None:
+            line = Line(
+                at=now(),
+                provider=provider,
+                recipient=recipient,
+                temper=temper,
+                did=did,
+                reply=reply,
+                message_id=message_id,
+                envelope_from=envelope_from,
+                url=url,
+                agent=agent,
+                how=how,
+                accepted=accepted,
+            )
+            self._file.write(self._encode(line) + b"\n")
+        self._counts[temper, did] += 1
+
+    def total(self, did: str) -> int:
+        """Return how many acts of this name the book has seen since it was opened."""
+        return sum(count for (_, name), count in list(self._counts.items()) if name == did)
+
+    def by_temper(self) -> dict[str, dict[str, int]]:
+        """Return the number of acts by temper and name."""
+        table: dict[str, dict[str, int]] = {}
+        for (temper, did), count in sorted(self._counts.copy().items()):
+            table.setdefault(temper, {})[did] = count
+        return table
+
+    def close(self) -> None:
+        """Force the book to disk and close it."""
+        if self._file is not None:
+            os.fsync(self._file.fileno())
+            self._file.close()
+            self._file = None
+
+
+def now() -> str:
+    """Return the present time in RFC 3339, UTC, to the microsecond."""
+    return datetime.fromtimestamp(time.time(), UTC).isoformat(timespec="microseconds")

@@ -1,0 +1,257 @@
+"""The doors: one SMTP port for each provider, and one that relays for all."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+import time
+from typing import TYPE_CHECKING, Final
+
+from aiosmtpd.smtp import SMTP, Envelope, Session
+
+from goodstanding.postoffice.desk import Mail
+from goodstanding.postoffice.world import mailbox
+
+if TYPE_CHECKING:
+    from goodstanding.postoffice.office import Office
+    from goodstanding.postoffice.world import Provider
+
+MOST_RECIPIENTS: Final = 100
+IDLE_SECONDS: Final = 120.0
+RELAY_HOST: Final = "mx.relay.example"
+
+_PLAIN_PATH: Final = re.compile(r"<([^<>\s\"()\\]{0,512})>(.*)", re.DOTALL)
+_MESSAGE_ID: Final = re.compile(
+    rb"^message-id:[ \t]*(?:\r?\n[ \t]+)?([^\r\n]{1,998})", re.IGNORECASE | re.MULTILINE
+)
+
+# It says every command aloud; nobody listens, and saying it takes time.
+logging.getLogger("mail.log").setLevel(logging.CRITICAL)
+
+
+def message_id(content: bytes) -> str | None:
+    """Return the Message-ID of a message as it stands there; None where it has none."""
+    end = content.find(b"\r\n\r\n")
+    found = _MESSAGE_ID.search(content, 0, end if end >= 0 else len(content))
+    return found[1].decode("utf-8", "replace").strip() if found else None
+
+
+class Door(SMTP):
+    """One connection. Hangs up after a 421, and in the midst of things where the options say so."""
+
+    def __init__(self, clerk: Clerk) -> None:
+        options = clerk.office.options
+        super().__init__(
+            clerk,
+            hostname=clerk.host,
+            ident=clerk.banner,
+            data_size_limit=options.size_limit,
+            enable_SMTPUTF8=True,
+            timeout=IDLE_SECONDS,
+            loop=asyncio.get_running_loop(),
+        )
+        self._clerk = clerk
+        self._is_surplus = False
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Greet, or turn away one connection too many."""
+        clerk = self._clerk
+        clerk.office.connections += 1
+        super().connection_made(transport)
+        if clerk.office.connections > clerk.office.options.most_connections:
+            self._is_surplus = True
+
+    def connection_lost(self, error: Exception | None) -> None:
+        """Forget the connection."""
+        self._clerk.office.connections -= 1
+        super().connection_lost(error)
+
+    async def push(self, status: str | bytes) -> None:
+        """Send a reply; its lines may be separated by newlines."""
+        text = status if isinstance(status, str) else status.decode("utf-8", "replace")
+        if self._is_surplus:
+            text = f"421 4.3.2 {self.hostname} Too many connections, try again later"
+        lines = text.replace("\r\n", "\n").split("\n")
+        # In a reply of several lines all but the last have a hyphen after the code.
+        lines[:-1] = [f"{line[:3]}-{line[4:]}" for line in lines[:-1]]
+        await super().push("\r\n".join(lines))
+        if text.startswith("421") and self.transport is not None:
+            self.transport.close()
+
+    def _getaddr(self, arg: str) -> tuple[str | None, str | None]:
+        # The parser of the standard library is the slowest part of a transaction.
+        plain = _PLAIN_PATH.match(arg)
+        if plain:
+            return plain[1] or "<>", plain[2]
+        return super()._getaddr(arg)
+
+    async def smtp_DATA(self, arg: str) -> None:  # noqa: N802 - named by the library
+        """Take the message, unless chance has the line cut in its midst."""
+        envelope = self.envelope
+        if envelope is not None and envelope.rcpt_tos and not arg and self._clerk.cuts(envelope):
+            await self.push("354 End data with <CR><LF>.<CR><LF>")
+            await self._reader.read(1)
+            if self.transport is not None:
+                self.transport.close()
+            return
+        await super().smtp_DATA(arg)
+
+
+class Clerk:
+    """Answers on one port, as one provider, or (``provider`` None) as the relay for all."""
+
+    def __init__(self, office: Office, provider: Provider | None) -> None:
+        self.office = office
+        self.provider = provider
+        self.host = provider.host if provider else RELAY_HOST
+        self.banner = provider.banner.format(id="5f1e") if provider else "ESMTP relay"
+
+    def door(self) -> Door:
+        """Make the protocol of one connection."""
+        return Door(self)
+
+    def cuts(self, envelope: Envelope) -> bool:
+        """Say whether the line is to be cut before the final dot, and enter it in the book."""
+        sender = _sender(envelope)
+        if not self.office.desk.cuts("before", sender, envelope.rcpt_tos[0]):
+            return False
+        for recipient in envelope.rcpt_tos:
+            self._enter("cut_before_dot", recipient, sender, None, accepted=False)
+        return True
+
+    async def handle_EHLO(  # noqa: N802 - named by the library
+        self,
+        server: SMTP,  # noqa: ARG002
+        session: Session,
+        envelope: Envelope,  # noqa: ARG002
+        hostname: str,
+        responses: list[str],
+    ) -> list[str]:
+        """Name what else is offered."""
+        session.host_name = hostname
+        return [*responses[:-1], "250-PIPELINING", "250-ENHANCEDSTATUSCODES", *responses[-1:]]
+
+    async def handle_MAIL(  # noqa: N802 - named by the library
+        self,
+        server: SMTP,  # noqa: ARG002
+        session: Session,  # noqa: ARG002
+        envelope: Envelope,
+        address: str,
+        options: list[str],
+    ) -> str:
+        """Take any sender."""
+        envelope.mail_from = address
+        envelope.mail_options.extend(options)
+        return "250 2.1.0 OK"
+
+    async def handle_RCPT(  # noqa: N802 - named by the library
+        self,
+        server: SMTP,  # noqa: ARG002
+        session: Session,  # noqa: ARG002
+        envelope: Envelope,
+        address: str,
+        options: list[str],  # noqa: ARG002
+    ) -> str:
+        """Answer a recipient by the temper of the mailbox."""
+        if "@" not in address:
+            return "501 5.1.3 Bad recipient address syntax"
+        temper = self._temper(address)
+        tempers = self.office.world.tempers
+        mixed = envelope.rcpt_tos and "refuse_content" in {
+            tempers[temper].answer,
+            tempers[self._temper(envelope.rcpt_tos[0])].answer,
+        }
+        if mixed or len(envelope.rcpt_tos) >= MOST_RECIPIENTS:
+            # One reply to the final dot must be true for all recipients.
+            return "452 4.5.3 Too many recipients for this message"
+        sender = _sender(envelope)
+        if not self._is_gullible:
+            verdict = self.office.desk.at_recipient(self._speaker(address), temper, sender, address)
+            if verdict is not None:
+                self._enter(verdict.did, address, sender, verdict.reply)
+                return verdict.reply
+        if address not in envelope.rcpt_tos:
+            envelope.rcpt_tos.append(address)
+        return "250 2.1.5 OK"
+
+    async def handle_DATA(  # noqa: N802 - named by the library
+        self,
+        server: SMTP,
+        session: Session,  # noqa: ARG002
+        envelope: Envelope,
+    ) -> str:
+        """Take or refuse a message, enter that in the book, and only then say so."""
+        office = self.office
+        sender = _sender(envelope)
+        content = envelope.original_content or b""
+        first = envelope.rcpt_tos[0]
+        # A client that dies meanwhile may find its message taken or not, as with real servers.
+        await asyncio.sleep(office.options.slow / 2)
+        number = message_id(content)
+        reply = ""
+        for recipient in envelope.rcpt_tos:
+            temper = self._temper(recipient)
+            speaker = self._speaker(recipient)
+            verdict = office.desk.at_dot(
+                speaker, "accepts" if self._is_gullible else temper, recipient
+            )
+            reply = verdict.reply
+            self._enter(verdict.did, recipient, sender, reply, number)
+            if verdict.did == "accepted":
+                mail = Mail(
+                    provider=speaker or office.world.providers[0],
+                    recipient=recipient,
+                    temper=temper,
+                    envelope_from=sender,
+                    message_id=number,
+                    content=content,
+                    arrived=time.time(),
+                )
+                office.take(mail, gullibly=self._is_gullible)
+        await asyncio.sleep(office.options.slow / 2)
+        if reply.startswith("250") and office.desk.cuts("after", sender, first):
+            for recipient in envelope.rcpt_tos:
+                self._enter("cut_after_dot", recipient, sender, None, number, accepted=True)
+            if server.transport is not None:
+                server.transport.close()
+        return reply
+
+    @property
+    def _is_gullible(self) -> bool:
+        return self.provider is None and self.office.options.relay == "accepts"
+
+    def _speaker(self, recipient: str) -> Provider | None:
+        return self.provider or self.office.world.provider_of(recipient.rpartition("@")[2])
+
+    def _temper(self, recipient: str) -> str:
+        owner = self.office.world.provider_of(recipient.rpartition("@")[2])
+        if self.provider is not None and owner is not self.provider:
+            return "relay_denied"
+        return "no_such_domain" if owner is None else self.office.world.temper_of(recipient)
+
+    def _enter(
+        self,
+        did: str,
+        recipient: str,
+        sender: str,
+        reply: str | None,
+        number: str | None = None,
+        *,
+        accepted: bool | None = None,
+    ) -> None:
+        speaker = self._speaker(recipient)
+        self.office.book.write(
+            did,
+            provider=speaker.name if speaker else None,
+            recipient=mailbox(recipient),
+            temper=self._temper(recipient),
+            reply=reply,
+            message_id=number,
+            envelope_from=sender,
+            accepted=accepted,
+        )
+
+
+def _sender(envelope: Envelope) -> str:
+    return "" if envelope.mail_from in {None, "<>"} else str(envelope.mail_from)
