@@ -1,0 +1,135 @@
+"""Signed tokens: what we wrote into a message, and can believe when it comes back.
+
+A token is base32 (RFC 4648 section 6), in lower case and without padding, of its numbers, packed
+seven bits a byte, and of the first bytes of their HMAC-SHA256 (RFC 2104). It says nothing of its
+purpose: the purpose is part of what is signed, so that a token for one is none for another.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hmac
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+LARGEST_NUMBER: Final = 2**63 - 1
+LONGEST_TOKEN: Final = 64  # characters; a local part may have no more (RFC 5321 4.5.3.1.1)
+SHORTEST_KEY: Final = 16  # bytes
+
+_MAC: Final = 10  # bytes: 80 bits, to be guessed one request at a time
+
+
+class BadToken(ValueError):  # noqa: N818 - it reads as what it is
+    """Not a token of ours. The message does not tell a forger how near they came."""
+
+
+class Signer:
+    """Signs numbers for a purpose, and knows its own signature again.
+
+    The first of ``keys`` signs; all of them verify, so that a key is changed by putting the new
+    one first and dropping the old one when the last message signed with it no longer matters.
+
+    Raises:
+        ValueError: there is no key, or one is shorter than 16 bytes.
+    """
+
+    def __init__(self, keys: Sequence[bytes]) -> None:
+        if not keys:
+            raise ValueError("Signing needs at least one key.")
+        if any(len(key) < SHORTEST_KEY for key in keys):
+            raise ValueError(f"A signing key has at least {SHORTEST_KEY} bytes.")
+        self._keys = tuple(keys)
+        self._begun: dict[str, tuple[hmac.HMAC, ...]] = {}
+
+    def sign(self, purpose: str, *numbers: int) -> str:
+        """Give the token for ``numbers`` (each 0 to 2**63 - 1) under ``purpose``.
+
+        One number of a billion gives 24 characters.
+
+        Raises:
+            ValueError: a number is out of range, or there are too many for 64 characters.
+        """
+        body = _packed(numbers)
+        text = _text(body + _mac(self._states(purpose)[0], body))
+        if len(text) > LONGEST_TOKEN:
+            raise ValueError(f"{len(numbers)} such numbers make too long a token.")
+        return text
+
+    def verify(self, purpose: str, token: str) -> tuple[int, ...]:
+        """Give the numbers that ``sign`` was given; upper and lower case are the same.
+
+        Raises:
+            BadToken: it was not signed by any of our keys for this purpose.
+        """
+        signed = _bytes(token)
+        body, mac = signed[:-_MAC], signed[-_MAC:]
+        for state in self._states(purpose):
+            if hmac.compare_digest(_mac(state, body), mac):
+                return _unpacked(body)
+        raise BadToken(_NOT_OURS)
+
+    def _states(self, purpose: str) -> tuple[hmac.HMAC, ...]:
+        # Keying costs more than the rest of a signature; a purpose is keyed once and copied from.
+        states = self._begun.get(purpose)
+        if states is None:
+            if "\0" in purpose:  # it would not end where we say it does
+                raise ValueError("A purpose has no NUL in it.")
+            begun = purpose.encode() + b"\0"
+            states = tuple(hmac.new(key, begun, "sha256") for key in self._keys)
+            self._begun[purpose] = states
+        return states
+
+
+_NOT_OURS: Final = "This is not a token of ours."
+
+
+def _mac(state: hmac.HMAC, body: bytes) -> bytes:
+    state = state.copy()
+    state.update(body)
+    return state.digest()[:_MAC]
+
+
+def _packed(numbers: tuple[int, ...]) -> bytes:
+    packed = bytearray()
+    for number in numbers:
+        if not 0 <= number <= LARGEST_NUMBER:
+            raise ValueError("A number in a token is from 0 to 2**63 - 1.")
+        rest = number
+        while rest > 0x7F:
+            packed.append(rest & 0x7F | 0x80)
+            rest >>= 7
+        packed.append(rest)
+    return bytes(packed)
+
+
+def _unpacked(body: bytes) -> tuple[int, ...]:
+    # The signature vouches that `_packed` wrote this.
+    numbers: list[int] = []
+    number = shift = 0
+    for byte in body:
+        number |= (byte & 0x7F) << shift
+        shift += 7
+        if byte < 0x80:
+            numbers.append(number)
+            number = shift = 0
+    return tuple(numbers)
+
+
+def _text(signed: bytes) -> str:
+    return base64.b32encode(signed).decode().rstrip("=").lower()
+
+
+def _bytes(token: str) -> bytes:
+    if len(token) > LONGEST_TOKEN or not token.isascii():
+        raise BadToken(_NOT_OURS)
+    try:
+        signed = base64.b32decode(token.upper() + "=" * (-len(token) % 8))
+    except binascii.Error:
+        raise BadToken(_NOT_OURS) from None
+    # The last character has bits to spare: without this, one token could be spelt several ways.
+    if len(signed) < _MAC or _text(signed) != token.lower():
+        raise BadToken(_NOT_OURS)
+    return signed
