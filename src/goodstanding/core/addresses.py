@@ -34,7 +34,7 @@ _NOWHERE: Final = tuple(
 _NUMBER: Final = re.compile(r"[+\uff0b]?[\d\s().\-/\u2010-\u2015\u2212\uff0d]+")
 
 
-class MalformedAddress(ValueError):  # noqa: N818 - it reads as what it is
+class MalformedAddress(ValueError):
     """A text that is no address of its channel; the message is one plain sentence."""
 
 

@@ -22,7 +22,7 @@ SHORTEST_KEY: Final = 16  # bytes
 _MAC: Final = 10  # bytes: 80 bits, to be guessed one request at a time
 
 
-class BadToken(ValueError):  # noqa: N818 - it reads as what it is
+class BadToken(ValueError):
     """Not a token of ours. The message does not tell a forger how near they came."""
 
 

@@ -1,0 +1,1 @@
+"""Settings, urls and the doors of the web server."""

@@ -1,0 +1,1 @@
+"""Contacts: people, companies and users, their addresses, and how they come in."""

@@ -1,0 +1,127 @@
+"""Failures: the hard bounces and the streak of soft ones that stop an address (design, section 4)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+import msgspec
+
+from goodstanding.core.memory import FIRST, HUMAN, Memory
+from goodstanding.core.policies import Policy
+from goodstanding.core.registers import Registers
+from goodstanding.core.responses import Response
+
+_HARD: Final = FIRST["hard_bounced"]
+_LIFTERS: Final = (FIRST["clicked"], FIRST["replied"])
+
+
+class Stop(msgspec.Struct, frozen=True):
+    """When an address was stopped (microseconds), and the category that did it."""
+
+    at: int
+    category: str | None = None
+
+
+class Streak(msgspec.Struct, frozen=True):
+    """Soft outcomes in a row: when each was sent (microseconds), and when they stop the address."""
+
+    sent: tuple[int, ...] = ()
+    stopped_at: int | None = None
+
+
+def hard_stop(registers: Registers, memories: Sequence[Memory], policy: Policy) -> Stop | None:
+    """The hard bounce that stops the address, or None."""
+    lifted = _lifted(registers, with_confirmation=True)
+    if policy.hard.lifted_by_engagement:
+        # Strictly later than the bounce: sent at t lifts what bounced before t.
+        lifted = max(lifted, _engaged_with(memories) - 1)
+    bounced = sorted(
+        (first if first > lifted else last, memory.hard_category or "")
+        for memory in memories
+        if (first := memory.times[_HARD]) is not None
+        and (last := memory.times[_HARD + 1]) is not None
+        and last > lifted
+    )
+    if not bounced:
+        return None
+    needed = policy.hard.mailings
+    if policy.hard.mailings_when_engaged > needed and _engaged_between(
+        registers, memories, bounced[0][0] - policy.hard.engaged_within, bounced[0][0]
+    ):
+        needed = policy.hard.mailings_when_engaged
+    if len(bounced) < needed:
+        return None
+    at, category = bounced[needed - 1]
+    return Stop(at, category or None)
+
+
+def soft_streak(
+    registers: Registers,
+    memories: Sequence[Memory],
+    responses: Sequence[Response],
+    policy: Policy,
+    channel: str,
+) -> Streak:
+    """The soft outcomes since the last good one, unblock or correction, by time sent."""
+    since = _lifted(registers, with_confirmation=False) + 1
+    soft: list[int] = []
+    for memory, response in zip(memories, responses, strict=True):
+        sent = memory.sent_at
+        if sent is None:
+            continue
+        if response.outcome == "good":
+            since = max(since, sent)
+        elif response.outcome == "soft" or (
+            policy.streak.block_bounces and response.name == "block_bounced"
+        ):
+            soft.append(sent)
+    streak = tuple(sorted(sent for sent in soft if sent >= since))
+    return Streak(streak, _stopped_at(streak, policy, channel))
+
+
+def _stopped_at(streak: tuple[int, ...], policy: Policy, channel: str) -> int | None:
+    limit = policy.soft.get(channel)
+    if limit is None or limit.mailings == 0:
+        return None
+    for place in range(limit.mailings - 1, len(streak)):
+        sent = streak[place]
+        if sent - streak[0] < limit.at_least:
+            continue
+        if limit.within is None or sent - streak[place - limit.mailings + 1] <= limit.within:
+            return sent
+    return None
+
+
+def _lifted(registers: Registers, *, with_confirmation: bool) -> int:
+    words = [registers.unblocked, registers.corrected]
+    if with_confirmation:
+        words.append(registers.person.confirmed)
+        words.extend(topic.confirmed for topic in registers.topics.values())
+    return max((said.at - 1 for said in words if said is not None), default=-1)
+
+
+def _engaged_with(memories: Sequence[Memory]) -> int:
+    """When the latest of those mailings was sent to which a person clicked or replied."""
+    return max(
+        (
+            sent
+            for memory in memories
+            if any(memory.times[place] is not None for place in _LIFTERS)
+            and (sent := memory.sent_at) is not None
+        ),
+        default=0,
+    )
+
+
+def _engaged_between(
+    registers: Registers, memories: Sequence[Memory], start: int, end: int
+) -> bool:
+    if registers.engaged is not None and start <= registers.engaged.at <= end:
+        return True
+    return any(
+        at is not None and start <= at <= end
+        for memory in memories
+        for place in HUMAN
+        for at in memory.times[place : place + 2]
+    )

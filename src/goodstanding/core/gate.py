@@ -1,0 +1,32 @@
+"""The gate: may this purpose and topic be sent to this address? (design, section 5)."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+
+from goodstanding.core import data
+
+
+class _Table(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    reasons: tuple[str, ...]
+    purposes: tuple[str, ...]
+
+
+_TABLE: Final = data.load("reasons.toml", _Table)
+
+REASONS: Final = _TABLE.reasons
+"""Why a send is refused, in the gate's order."""
+
+PURPOSES: Final = _TABLE.purposes
+
+ORDER: Final = {reason: place for place, reason in enumerate(REASONS)}
+
+Blocks = dict[str, str | None]
+"""For each purpose the reason that refuses it, None where it may go."""
+
+
+def first(*reasons: str | None) -> str | None:
+    """Of the reasons that hold the first in the gate's order, None where none does."""
+    return min((reason for reason in reasons if reason), key=ORDER.__getitem__, default=None)

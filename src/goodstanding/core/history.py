@@ -1,0 +1,91 @@
+"""The fold over one address's whole history, in memory: what `why`, what-if and rebuilding use."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import msgspec
+
+from goodstanding.core import memory, registers
+from goodstanding.core.events import KINDS, Event, key_of
+from goodstanding.core.memory import Memory
+from goodstanding.core.policies import Policy
+from goodstanding.core.registers import Registers
+from goodstanding.core.standings import Delivery, Standing, stand
+
+DeliveryKey = tuple[str | None, str]
+"""A mailing's name and the recipient; without a mailing None and the event's key."""
+
+
+class Remembered(msgspec.Struct):
+    """One delivery as folded from its events."""
+
+    memory: Memory = Memory()
+    purpose: str = "broadcast"
+    reports: bool = True
+    opens: int = 0
+    clicks: int = 0
+
+
+class History(msgspec.Struct):
+    """All that is known of one address."""
+
+    channel: str
+    registers: Registers = Registers()
+    deliveries: dict[DeliveryKey, Remembered] = {}
+
+    def standing(self, policy: Policy, now: int) -> Standing:
+        """Where the address stands; its responses in the order of ``deliveries``."""
+        facts = [
+            Delivery(each.memory, each.purpose, each.reports) for each in self.deliveries.values()
+        ]
+        return stand(self.registers, facts, policy, self.channel, now)
+
+
+def fold(
+    channel: str, events: Iterable[Event], purposes: Mapping[str, str] | None = None
+) -> History:
+    """Fold events of one address, in any order, hearing those with the same key once.
+
+    ``purposes``: mailings' purposes by name, where other than what the events say.
+    """
+    history = History(channel)
+    heard: set[str] = set()
+    for event in events:
+        key = key_of(event)
+        if key in heard:
+            continue
+        heard.add(key)
+        history.registers = registers.hear(
+            history.registers,
+            event.kind,
+            event.occurred_at,
+            key,
+            event.detail,
+            topic=event.topic,
+            mailing=event.mailing or "",
+        )
+        _remember(history, event, key, purposes or {})
+    history.deliveries = dict(sorted(history.deliveries.items(), key=lambda item: _order(item[0])))
+    return history
+
+
+def _remember(history: History, event: Event, key: str, purposes: Mapping[str, str]) -> None:
+    alone = memory.of_event(event.kind, event.occurred_at, event.detail)
+    if alone is None or (event.mailing is None and KINDS[event.kind].about != "delivery"):
+        return
+    place = (event.mailing, event.recipient if event.mailing is not None else key)
+    delivery = history.deliveries.setdefault(place, Remembered())
+    delivery.memory = memory.join(delivery.memory, alone)
+    if event.mailing is not None:
+        delivery.purpose = purposes.get(event.mailing) or event.purpose or delivery.purpose
+    delivery.reports = delivery.reports and event.detail.get("reports") is not False
+    counts = KINDS[event.kind].counts
+    if counts == "opens":
+        delivery.opens += 1
+    elif counts == "clicks":
+        delivery.clicks += 1
+
+
+def _order(place: DeliveryKey) -> tuple[str, str]:
+    return (place[0] or "", place[1])

@@ -1,0 +1,174 @@
+"""What a delivery remembers: for each kind of thing heard, when that first and last happened.
+
+The memory only grows. Joining two takes the earlier firsts and the later lasts, so it depends
+neither on the order in which events arrive nor on hearing one twice (design, section 3).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+import msgspec
+
+from goodstanding.core import data
+from goodstanding.core.categories import CATEGORIES
+from goodstanding.core.events import KINDS
+
+Times = tuple[int | None, ...]
+"""First and last of each slot in turn, in microseconds; None: never."""
+
+
+class _Slots(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    slots: tuple[str, ...]
+    left: tuple[str, ...]
+    human: tuple[str, ...]
+    dispositions: dict[str, str]
+
+
+_TABLE: Final = data.load("slots.toml", _Slots)
+
+SLOTS: Final = _TABLE.slots
+FIRST: Final[Mapping[str, int]] = {slot: 2 * place for place, slot in enumerate(SLOTS)}
+"""Where in ``times`` a slot's first stands; its last stands one further."""
+
+LEFT: Final = tuple(FIRST[slot] for slot in _TABLE.left)
+HUMAN: Final = tuple(FIRST[slot] for slot in _TABLE.human)
+BOUNCES: Final = tuple(FIRST[slot] for slot in _TABLE.dispositions.values())
+EMPTY: Final[Times] = (None,) * (2 * len(SLOTS))
+
+_SENT: Final = FIRST["sent"]
+_DEFERRED: Final = FIRST["deferred"]
+_HARD: Final = FIRST["hard_bounced"]
+_SKIPPED: Final = FIRST["skipped"]
+_STOPPED: Final = FIRST["stopped"]
+_TRIED: Final = (*LEFT, _DEFERRED, FIRST["lost"], FIRST["failed"])
+_SLOT_OF: Final = {name: kind.slot for name, kind in KINDS.items() if kind.slot}
+
+
+class Memory(msgspec.Struct, frozen=True):
+    """A delivery's memory.
+
+    ``hard_category`` belongs to the first hard bounce, ``deferred_category`` to the last deferral,
+    ``category`` to the latest bounce or deferral, ``skip_reason`` and ``stop_reason`` to the
+    first skip and stop; at the same instant the lesser name.
+    """
+
+    times: Times = EMPTY
+    hard_category: str | None = None
+    deferred_category: str | None = None
+    category: str | None = None
+    skip_reason: str | None = None
+    stop_reason: str | None = None
+
+    def first(self, slot: str) -> int | None:
+        """When that was first heard to have happened, in microseconds."""
+        return self.times[FIRST[slot]]
+
+    def last(self, slot: str) -> int | None:
+        """When that was last heard to have happened, in microseconds."""
+        return self.times[FIRST[slot] + 1]
+
+    @property
+    def sent_at(self) -> int | None:
+        """When it was sent; where nobody said so, the earliest sign of an attempt; else None."""
+        at = self.times[_SENT]
+        if at is not None:
+            return at
+        return min((at for place in _TRIED if (at := self.times[place]) is not None), default=None)
+
+
+def slot_of(kind: str, detail: Mapping[str, Any]) -> str | None:
+    """Which slot an event of that kind goes into; a bounce's by its disposition."""
+    if kind == "bounced":
+        return _TABLE.dispositions[disposition_of(detail)]
+    return _SLOT_OF.get(kind)
+
+
+def disposition_of(detail: Mapping[str, Any]) -> str:
+    """The disposition that a failure's reading has, or that its category has: soft where none."""
+    said = detail.get("disposition")
+    if said in _TABLE.dispositions:
+        return str(said)
+    category = CATEGORIES.get(str(detail.get("category")))
+    return category.disposition if category else "soft"
+
+
+def of_event(kind: str, at: int, detail: Mapping[str, Any]) -> Memory | None:
+    """The memory that holds this one event alone, or None where a delivery keeps nothing of it."""
+    slot = slot_of(kind, detail)
+    if slot is None:
+        return None
+    place = FIRST[slot]
+    times = list(EMPTY)
+    times[place] = times[place + 1] = at
+    category = detail.get("category") if place in BOUNCES or place == _DEFERRED else None
+    reason = detail.get("reason")
+    return Memory(
+        times=tuple(times),
+        hard_category=category if place == _HARD else None,
+        deferred_category=category if place == _DEFERRED else None,
+        category=category,
+        skip_reason=str(reason or "") if place == _SKIPPED else None,
+        stop_reason=str(reason or "") if place == _STOPPED else None,
+    )
+
+
+def join(one: Memory, other: Memory) -> Memory:
+    """All that both remember."""
+    if one == other:
+        return one
+    mine, yours = one.times, other.times
+    joined = list(mine)
+    for place in range(0, len(mine), 2):
+        theirs = yours[place]
+        if theirs is None:
+            continue
+        first, last = mine[place], mine[place + 1]
+        their_last = yours[place + 1]
+        joined[place] = theirs if first is None or theirs < first else first
+        joined[place + 1] = (
+            their_last if last is None or (their_last is not None and their_last > last) else last
+        )
+    return Memory(
+        times=tuple(joined),
+        hard_category=_of_earliest(_HARD, one, other, one.hard_category, other.hard_category),
+        deferred_category=_of_latest(
+            one.times[_DEFERRED + 1],
+            other.times[_DEFERRED + 1],
+            one.deferred_category,
+            other.deferred_category,
+        ),
+        category=_of_latest(_troubled(one), _troubled(other), one.category, other.category),
+        skip_reason=_of_earliest(_SKIPPED, one, other, one.skip_reason, other.skip_reason),
+        stop_reason=_of_earliest(_STOPPED, one, other, one.stop_reason, other.stop_reason),
+    )
+
+
+def _troubled(memory: Memory) -> int | None:
+    return max(
+        (at for place in (*BOUNCES, _DEFERRED) if (at := memory.times[place + 1]) is not None),
+        default=None,
+    )
+
+
+def _of_earliest(
+    place: int, one: Memory, other: Memory, mine: str | None, yours: str | None
+) -> str | None:
+    """What belongs to the earlier first of that slot."""
+    my_time, your_time = one.times[place], other.times[place]
+    if my_time is None or your_time is None:
+        return mine if your_time is None else yours
+    if my_time == your_time:
+        return min((name for name in (mine, yours) if name is not None), default=None)
+    return mine if my_time < your_time else yours
+
+
+def _of_latest(
+    my_time: int | None, your_time: int | None, mine: str | None, yours: str | None
+) -> str | None:
+    if my_time is None or your_time is None:
+        return mine if your_time is None else yours
+    if my_time == your_time:
+        return min((name for name in (mine, yours) if name is not None), default=None)
+    return mine if my_time > your_time else yours

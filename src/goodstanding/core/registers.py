@@ -1,0 +1,207 @@
+"""The registers of an address: what was said of it, each joining on its own (design, section 4).
+
+A ``Said`` is the latest word of its sort. In a tie in time the more restrictive wins, then the
+lesser key; so every register is a semilattice and the whole is one too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final, TypeVar
+
+import msgspec
+
+from goodstanding.core.events import KINDS
+
+
+class Said(msgspec.Struct, frozen=True, array_like=True):
+    """Who said what when: ``at`` in microseconds, ``what`` the manner, ``key`` of the event."""
+
+    at: int
+    what: str
+    key: str
+
+
+class Consent(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A person's word, on everything or on one topic: the latest of each."""
+
+    opted_in: Said | None = None
+    confirmed: Said | None = None
+    opted_out: Said | None = None
+
+
+class Registers(msgspec.Struct, frozen=True, omit_defaults=True):
+    """All that was said of an address, apart from what its deliveries remember.
+
+    ``complaints`` and ``withdrawn`` are by mailing, ``""`` where none was named: a withdrawal
+    takes back the complaint about the same mailing only.
+    """
+
+    person: Consent = Consent()
+    topics: dict[str, Consent] = {}
+    admin_opted_in: Said | None = None
+    admin_opted_out: Said | None = None
+    permitted: Said | None = None
+    unpermitted: Said | None = None
+    complaints: dict[str, Said] = {}
+    withdrawn: dict[str, Said] = {}
+    invalid: Said | None = None
+    corrected: Said | None = None
+    blocked: Said | None = None
+    unblocked: Said | None = None
+    locked: Said | None = None
+    unlocked: Said | None = None
+    engaged: Said | None = None
+    machine_opened: Said | None = None
+
+
+EMPTY: Final = Registers()
+
+_RESTRICTIVE: Final = {
+    name: place
+    for place, name in enumerate(
+        (
+            *("form", "link", "keyword", "order", "phone", "import", "api"),
+            *("custom", "standard", "opted_out", "list_unsubscribed", "opted_out_with_feedback"),
+            *("spam_reported", "complained"),
+        )
+    )
+}
+_OPT_OUTS: Final = frozenset({"opted_out", "list_unsubscribed", "opted_out_with_feedback"})
+_COMPLAINTS: Final = frozenset({"complained", "spam_reported"})
+_LATEST_OF: Final = {
+    "admin_opted_in": "admin_opted_in",
+    "admin_opted_out": "admin_opted_out",
+    "found_invalid": "invalid",
+    "declared_invalid": "invalid",
+    "corrected": "corrected",
+    "blocked": "blocked",
+    "unblocked": "unblocked",
+    "locked": "locked",
+    "unlocked": "unlocked",
+}
+
+
+def hear(
+    registers: Registers,
+    kind: str,
+    at: int,
+    key: str,
+    detail: Mapping[str, Any],
+    *,
+    topic: str | None = None,
+    mailing: str = "",
+) -> Registers:
+    """The registers after hearing one event more; the same object where it says nothing new."""
+    field = _LATEST_OF.get(kind)
+    if field is not None:
+        return _set(registers, field, latest(getattr(registers, field), Said(at, kind, key)))
+    about = KINDS[kind]
+    if about.human:
+        said = Said(at, kind, key)
+        registers = _set(registers, "engaged", latest(registers.engaged, said))
+    if about.machine:
+        said = Said(at, kind, key)
+        return _set(registers, "machine_opened", latest(registers.machine_opened, said))
+    if kind == "opted_in":
+        return _opted_in(registers, at, key, detail, topic)
+    if kind == "confirmed":
+        method = "custom" if detail.get("method") == "custom" else "standard"
+        return _consent(registers, topic, Consent(confirmed=Said(at, method, key)))
+    if kind in _OPT_OUTS:
+        return _consent(registers, topic, Consent(opted_out=Said(at, kind, key)))
+    if kind in _COMPLAINTS:
+        complaint = {mailing: Said(at, kind, key)}
+        return _set(registers, "complaints", _by_key(registers.complaints, complaint, latest))
+    if kind == "complaint_withdrawn":
+        back = {mailing: Said(at, kind, key)}
+        return _set(registers, "withdrawn", _by_key(registers.withdrawn, back, latest))
+    if kind == "imported":
+        field = "permitted" if detail.get("permission") else "unpermitted"
+        said = Said(at, "import", key)
+        return _set(registers, field, earliest(getattr(registers, field), said))
+    if kind == "bounced" and detail.get("category") == "carrier_opted_out":
+        return _consent(registers, topic, Consent(opted_out=Said(at, "opted_out", key)))
+    return registers
+
+
+def join(one: Registers, other: Registers) -> Registers:
+    """All that both hold."""
+    if one == other:
+        return one
+    return Registers(
+        person=_join_consent(one.person, other.person),
+        topics=_by_key(one.topics, other.topics, _join_consent),
+        permitted=earliest(one.permitted, other.permitted),
+        unpermitted=earliest(one.unpermitted, other.unpermitted),
+        complaints=_by_key(one.complaints, other.complaints, latest),
+        withdrawn=_by_key(one.withdrawn, other.withdrawn, latest),
+        **{
+            field: latest(getattr(one, field), getattr(other, field))
+            for field in (*_FIELDS, "engaged", "machine_opened")
+        },
+    )
+
+
+def latest(one: Said | None, other: Said | None) -> Said | None:
+    """The later word; in a tie the more restrictive, then the one with the lesser key."""
+    if one is None or other is None:
+        return other if one is None else one
+    if one.at != other.at:
+        return one if one.at > other.at else other
+    mine, yours = _RESTRICTIVE.get(one.what, -1), _RESTRICTIVE.get(other.what, -1)
+    if mine != yours:
+        return one if mine > yours else other
+    return one if (one.key, one.what) <= (other.key, other.what) else other
+
+
+def earliest(one: Said | None, other: Said | None) -> Said | None:
+    """The earlier word; in a tie the one with the lesser key."""
+    if one is None or other is None:
+        return other if one is None else one
+    return min(one, other, key=lambda said: (said.at, said.key, said.what))
+
+
+_FIELDS: Final = tuple(dict.fromkeys(_LATEST_OF.values()))
+_T = TypeVar("_T")
+
+
+def _set(registers: Registers, field: str, value: object) -> Registers:
+    if getattr(registers, field) == value:
+        return registers
+    return msgspec.structs.replace(registers, **{field: value})
+
+
+def _opted_in(
+    registers: Registers, at: int, key: str, detail: Mapping[str, Any], topic: str | None
+) -> Registers:
+    manner = str(detail.get("how") or "")
+    registers = _consent(registers, topic, Consent(opted_in=Said(at, manner, key)))
+    if manner != "form":
+        return registers
+    return _set(registers, "engaged", latest(registers.engaged, Said(at, "form", key)))
+
+
+def _consent(registers: Registers, topic: str | None, word: Consent) -> Registers:
+    if topic is None:
+        return _set(registers, "person", _join_consent(registers.person, word))
+    return _set(registers, "topics", _by_key(registers.topics, {topic: word}, _join_consent))
+
+
+def _join_consent(one: Consent, other: Consent) -> Consent:
+    return Consent(
+        opted_in=latest(one.opted_in, other.opted_in),
+        confirmed=latest(one.confirmed, other.confirmed),
+        opted_out=latest(one.opted_out, other.opted_out),
+    )
+
+
+def _by_key(one: dict[str, Any], other: dict[str, Any], joined: Any) -> dict[str, Any]:
+    """Both maps, what stands in both joined; keys in order, so that equal maps are equal text."""
+    both = {
+        key: joined(one[key], other[key])
+        if key in one and key in other
+        else one.get(key, other.get(key))
+        for key in one.keys() | other.keys()
+    }
+    return dict(sorted(both.items()))

@@ -1,0 +1,196 @@
+"""Responses: what became of one message, from its memory, the policy and the present time."""
+
+from __future__ import annotations
+
+import functools
+from typing import Final, Literal
+
+import msgspec
+
+from goodstanding.core.categories import CATEGORIES
+from goodstanding.core.memory import FIRST, LEFT, Memory, Times
+from goodstanding.core.policies import Policy, ResponseRule
+
+DAY: Final = 86_400_000_000
+
+_SENT: Final = FIRST["sent"]
+_DEFERRED: Final = FIRST["deferred"]
+_PERSON: Final = tuple(FIRST[slot] for slot in ("opened", "clicked", "replied"))
+_IN_FLIGHT: Final = tuple(FIRST[slot] for slot in ("planned", "queued", "sent", "deferred"))
+
+Outcome = Literal["good", "soft", "hard"]
+
+
+class Response(msgspec.Struct, frozen=True):
+    """The present state of a delivery.
+
+    ``since``: when it began (microseconds). ``due_at``: when time alone will change it next.
+    ``outcome``: what it says of the address.
+    """
+
+    name: str
+    since: int | None
+    group: str
+    outcome: Outcome | None = None
+    due_at: int | None = None
+
+
+NOTHING: Final = Response(name="planned", since=None, group="preparing")
+
+
+class _Row(msgspec.Struct, frozen=True):
+    rule: ResponseRule
+    place: int
+
+
+class _Table(msgspec.Struct, frozen=True):
+    rows: tuple[_Row, ...]
+    finals: tuple[_Row, ...]
+    contesting: tuple[int, ...]
+    contested: tuple[int, ...]
+    expired: ResponseRule
+
+
+@functools.cache
+def _table(rules: tuple[ResponseRule, ...]) -> _Table:
+    rows = tuple(
+        _Row(rule, FIRST[rule.slot or rule.name]) for rule in rules if rule.name != "expired"
+    )
+    return _Table(
+        rows=tuple(row for row in rows if not row.rule.final),
+        finals=tuple(row for row in rows if row.rule.final),
+        contesting=tuple(row.place for row in rows if row.rule.contests_delivery),
+        contested=tuple(row.place for row in rows if row.rule.contested),
+        expired=next(rule for rule in rules if rule.name == "expired"),
+    )
+
+
+def respond(memory: Memory, policy: Policy, channel: str, now: int, *, reports: bool) -> Response:
+    """What became of the message.
+
+    ``reports``: whether its lane reports deliveries. Source: design, section 3.
+    """
+    table = _table(policy.responses)
+    times = _counted(memory.times, policy.statistics_days)
+    deadline = _deadline(times, policy, channel, reports=reports)
+    final = _first_final(table, times, memory)
+    if table.expired.final and deadline is not None and deadline <= now:
+        heard = _earliest_answer(times)
+        if heard is None or heard > deadline:
+            return _response(table.expired, deadline, memory)
+    if final is not None:
+        return _response(final.rule, times[final.place], memory)
+
+    dropped = _undone(table, times)
+    top: _Row | None = None
+    for row in table.rows:
+        if times[row.place] is not None and row.place not in dropped:
+            top = row
+    if top is None:
+        return NOTHING
+    if top.place in (_SENT, _DEFERRED) and deadline is not None:
+        if deadline <= now:
+            return _response(table.expired, deadline, memory)
+        return _response(top.rule, times[top.place], memory, due_at=deadline)
+    return _response(top.rule, times[top.place], memory)
+
+
+def _response(
+    rule: ResponseRule, since: int | None, memory: Memory, due_at: int | None = None
+) -> Response:
+    name = rule.name
+    if name == "skipped":
+        name = f"skipped:{rule.reason or memory.skip_reason or 'unknown'}"
+    outcome = rule.outcome
+    if name == "expired" and not _blames_address(memory):
+        outcome = None
+    return Response(name=name, since=since, group=rule.group, outcome=outcome, due_at=due_at)
+
+
+def _blames_address(memory: Memory) -> bool:
+    """Whether silence followed a deferral whose fault was not the sender's or the content's."""
+    if not _still_deferred(memory.times):
+        return False
+    category = CATEGORIES.get(memory.deferred_category or "")
+    return category is None or category.fault not in ("sender", "content")
+
+
+def _still_deferred(times: Times) -> bool:
+    """Whether the last deferral came after the last that was said of sending."""
+    deferred, sent = times[_DEFERRED + 1], times[_SENT + 1]
+    return deferred is not None and (sent is None or deferred >= sent)
+
+
+def _counted(times: Times, days: int | None) -> Times:
+    """The times that statistics still count: those up to so many days after it was sent."""
+    sent = times[_SENT]
+    if days is None or sent is None:
+        return times
+    limit = sent + days * DAY
+    counted = list(times)
+    for place in range(0, len(times), 2):
+        first, last = times[place], times[place + 1]
+        if first is not None and first > limit:
+            counted[place] = counted[place + 1] = None
+        elif last is not None and last > limit:
+            counted[place + 1] = limit
+    return tuple(counted)
+
+
+def _deadline(times: Times, policy: Policy, channel: str, *, reports: bool) -> int | None:
+    """When silence becomes an answer; never, where a lane that reports nothing took the mail."""
+    if not (reports or _still_deferred(times)):
+        return None
+    handed = times[_SENT] if times[_SENT] is not None else times[_DEFERRED]
+    silence = policy.silence.get(channel)
+    return handed + silence.after if handed is not None and silence is not None else None
+
+
+def _earliest_answer(times: Times) -> int | None:
+    return min(
+        (
+            at
+            for place in range(0, len(times), 2)
+            if place not in _IN_FLIGHT and (at := times[place]) is not None
+        ),
+        default=None,
+    )
+
+
+def _first_final(table: _Table, times: Times, memory: Memory) -> _Row | None:
+    """Of the final things the first that happened; at the same instant the lower in the table."""
+    first: _Row | None = None
+    since = 0
+    for row in table.finals:
+        at = times[row.place]
+        if at is None or (row.rule.unless_left and _left(times)):
+            continue
+        if row.rule.name.startswith("stopped") and not _stop_is(row.rule, memory):
+            continue
+        if first is None or at <= since or first.rule.name in row.rule.outranks:
+            if first is not None and row.rule.name in first.rule.outranks:
+                continue
+            first, since = row, at
+    return first
+
+
+def _stop_is(rule: ResponseRule, memory: Memory) -> bool:
+    return (memory.stop_reason == "expired") == (rule.stop == "expired")
+
+
+def _left(times: Times) -> bool:
+    return any(times[place] is not None for place in LEFT)
+
+
+def _undone(table: _Table, times: Times) -> tuple[int, ...]:
+    """What a later word undoes: a delivery by a later bounce, a deferral by a later hand-over."""
+    undone: tuple[int, ...] = ()
+    if not _still_deferred(times):
+        undone = (_DEFERRED,)
+    if any(times[place] is not None for place in _PERSON):
+        return undone
+    bounced = max((at for p in table.contesting if (at := times[p + 1]) is not None), default=None)
+    delivered = max((at for p in table.contested if (at := times[p + 1]) is not None), default=None)
+    if bounced is not None and delivered is not None and bounced > delivered:
+        undone += table.contested
+    return undone

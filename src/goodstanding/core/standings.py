@@ -1,0 +1,299 @@
+"""Standings: where an address stands, from its registers, its deliveries, the policy and the time.
+
+Source: design, section 4. Nothing here is stored cut: the streak and the hard bounces are read off
+the deliveries each time, so that the order in which things were heard does not matter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final, Literal
+
+import msgspec
+
+from goodstanding.core import consent, data, failures
+from goodstanding.core.consent import Word
+from goodstanding.core.gate import PURPOSES, Blocks, first
+from goodstanding.core.memory import FIRST, Memory
+from goodstanding.core.policies import Policy
+from goodstanding.core.registers import Registers, Said
+from goodstanding.core.responses import DAY, Response, respond
+
+Family = Literal["good", "bad", "ugly"]
+
+
+class Status(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One row of the table of statuses: its family, and the gate's reason where it refuses."""
+
+    family: Family
+    refusal: str | None = None
+
+
+STATUSES: Final[dict[str, Status]] = data.load("statuses.toml", dict[str, Status])
+"""In order: the first that holds is shown."""
+
+_ORDER: Final = {status: place for place, status in enumerate(STATUSES)}
+_DELIVERED: Final = FIRST["delivered"]
+
+
+class Delivery(msgspec.Struct, frozen=True):
+    """What a standing needs of one delivery: its memory, its mailing's purpose, its lane's habit."""
+
+    memory: Memory
+    purpose: str = "broadcast"
+    reports: bool = True
+
+
+class Standing(msgspec.Struct, frozen=True):
+    """Where an address stands now.
+
+    ``since``: when the status began (microseconds; None: always). ``led_by``: the key of the event
+    that made it, where one did; ``category``: of the bounce that made it. ``blocks``: what refuses
+    each purpose; ``topics``: the same for each topic on which the person had a word of their own.
+    ``consent``: the status that consent alone would give. ``streak``: soft outcomes in a row.
+    ``responses``: of the deliveries, in the order given. ``due_at``: when time alone changes
+    something next (microseconds).
+    """
+
+    status: str
+    family: Family
+    since: int | None
+    led_by: str | None
+    category: str | None
+    blocks: Blocks
+    topics: dict[str, Blocks]
+    consent: str
+    streak: int
+    engaged_at: int | None
+    responses: tuple[Response, ...]
+    due_at: int | None
+
+    @property
+    def confirmed(self) -> bool:
+        """Whether consent was confirmed, whatever else holds."""
+        return self.consent in ("confirmed", "confirmed_custom")
+
+
+class _Finding(msgspec.Struct, frozen=True):
+    """A status that holds."""
+
+    status: str
+    since: int | None = None
+    key: str | None = None
+    category: str | None = None
+
+
+class _Clock:
+    """Gathers the next moment at which time alone changes something."""
+
+    def __init__(self, now: int) -> None:
+        self.now = now
+        self.due_at: int | None = None
+
+    def has_come(self, at: int) -> bool:
+        """Whether that moment has come; if not, it is one to come back for."""
+        if at <= self.now:
+            return True
+        if self.due_at is None or at < self.due_at:
+            self.due_at = at
+        return False
+
+
+def stand(
+    registers: Registers,
+    deliveries: Sequence[Delivery],
+    policy: Policy,
+    channel: str,
+    now: int,
+) -> Standing:
+    """Where the address stands at ``now`` (microseconds)."""
+    clock = _Clock(now)
+    memories = [each.memory for each in deliveries]
+    responses = tuple(
+        respond(each.memory, policy, channel, now, reports=each.reports) for each in deliveries
+    )
+    for response in responses:
+        if response.due_at is not None:
+            clock.has_come(response.due_at)
+    word = consent.general(registers)
+    streak = failures.soft_streak(registers, memories, responses, policy, channel)
+    findings = [
+        *_complaint(registers),
+        _Finding(word.status, *_of(word.said)),
+        *_invalid(registers),
+        *_stopped(failures.hard_stop(registers, memories, policy), streak),
+        *_operators(registers),
+        *_unengaged(registers, word, memories, policy, clock),
+    ]
+    shown = min(findings, key=lambda finding: _ORDER[finding.status])
+    refusals = {
+        refusal for finding in findings if (refusal := STATUSES[finding.status].refusal) is not None
+    } - {"opted_out", "never_opted_in"}
+    held = _transactional_hold(deliveries, policy, clock)
+    unasked = _confirmation_refused(registers, word, deliveries, policy, clock)
+
+    def blocks(said: Word) -> Blocks:
+        return _blocks(said.refusal, refusals, held, unasked, policy, channel)
+
+    return Standing(
+        status=shown.status,
+        family=STATUSES[shown.status].family,
+        since=shown.since,
+        led_by=shown.key,
+        category=shown.category,
+        blocks=blocks(word),
+        topics={
+            topic: blocks(consent.on_topic(word, said)) for topic, said in registers.topics.items()
+        },
+        consent=word.status,
+        streak=len(streak.sent),
+        engaged_at=registers.engaged.at if registers.engaged else None,
+        responses=responses,
+        due_at=clock.due_at,
+    )
+
+
+def _of(said: Said | None) -> tuple[int | None, str | None]:
+    return (said.at, said.key) if said is not None else (None, None)
+
+
+def _complaint(registers: Registers) -> list[_Finding]:
+    said = consent.complaint(registers)
+    return [_Finding(said.what, said.at, said.key)] if said is not None else []
+
+
+def _invalid(registers: Registers) -> list[_Finding]:
+    if consent.is_active(registers.invalid, registers.corrected):
+        return [_Finding("invalid", *_of(registers.invalid))]
+    return []
+
+
+def _stopped(hard: failures.Stop | None, streak: failures.Streak) -> list[_Finding]:
+    found = []
+    if hard is not None:
+        found.append(_Finding("hard_bounced", hard.at, category=hard.category))
+    if streak.stopped_at is not None:
+        found.append(_Finding("soft_stopped", streak.stopped_at))
+    if streak.sent:
+        found.append(_Finding("soft_bouncing", streak.sent[0]))
+    return found
+
+
+def _operators(registers: Registers) -> list[_Finding]:
+    found = []
+    if consent.is_active(registers.blocked, registers.unblocked):
+        found.append(_Finding("blocked", *_of(registers.blocked)))
+    if consent.is_active(registers.locked, registers.unlocked):
+        found.append(_Finding("locked", *_of(registers.locked)))
+    return found
+
+
+def _unengaged(
+    registers: Registers, word: Word, memories: Sequence[Memory], policy: Policy, clock: _Clock
+) -> list[_Finding]:
+    rule = policy.unengaged
+    if rule.after is None or word.refusal is not None:
+        return []
+    delivered = sorted(at for memory in memories if (at := memory.times[_DELIVERED]) is not None)
+    signs = [
+        said.at
+        for said in (registers.person.opted_in, registers.admin_opted_in, registers.engaged)
+        if said is not None
+    ]
+    signs.extend(delivered[:1])
+    machine = registers.machine_opened.at if registers.machine_opened else None
+    if machine is not None and policy.machine_opens.as_engagement:
+        signs.append(machine)
+    found = []
+    if signs:
+        since = _long_silent(max(signs), rule.after, delivered, rule.delivered)
+        if since is not None and clock.has_come(since):
+            found.append(_Finding("unengaged", since))
+    if machine is not None and policy.machine_opens.against_stopping:
+        signs.append(machine)
+    if signs and rule.stopped_after is not None:
+        since = _long_silent(max(signs), rule.stopped_after, delivered, rule.delivered)
+        if since is not None and clock.has_come(since):
+            found.append(_Finding("unengaged_blocked", since))
+    return found
+
+
+def _long_silent(last_sign: int, after: int, delivered: list[int], needed: int) -> int | None:
+    """When the silence since the last sign is long enough and enough was delivered in it."""
+    later = [at for at in delivered if at > last_sign]
+    if len(later) < needed:
+        return None
+    return max(last_sign + after, later[needed - 1] if needed else 0)
+
+
+def _transactional_hold(deliveries: Sequence[Delivery], policy: Policy, clock: _Clock) -> bool:
+    """Whether a soft-stopped address was tried too recently for another transactional mail."""
+    tried = max(
+        (at for each in deliveries if (at := each.memory.sent_at) is not None), default=None
+    )
+    return tried is not None and not clock.has_come(tried + policy.transactional.retry_soft_stopped)
+
+
+def _confirmation_refused(
+    registers: Registers,
+    word: Word,
+    deliveries: Sequence[Delivery],
+    policy: Policy,
+    clock: _Clock,
+) -> str | None:
+    """Why a request to confirm may not go, as far as asking is concerned."""
+    requests = sorted(
+        at
+        for each in deliveries
+        if each.purpose == "confirmation" and (at := each.memory.sent_at) is not None
+    )
+    recent = [at for at in requests if not clock.has_come(at + DAY)]
+    if len(recent) >= policy.confirmation.a_day:
+        return "limit_reached"
+    asked = consent.asked_at(registers)
+    complaint = consent.complaint(registers)
+    refused = max(
+        (
+            said.at
+            for said in (complaint, registers.person.opted_out, registers.admin_opted_out)
+            if said is not None
+        ),
+        default=-1,
+    )
+    if asked is not None and asked > refused:
+        return None
+    if word.said is not None and word.said == registers.permitted and complaint is None:
+        last = requests[-1] if requests else None
+        if last is None or clock.has_come(last + policy.confirmation.imported_every):
+            return None
+        return "limit_reached"
+    return "not_requested"
+
+
+def _blocks(
+    refusal: str | None,
+    refusals: set[str],
+    held: bool,
+    unasked: str | None,
+    policy: Policy,
+    channel: str,
+) -> Blocks:
+    """What refuses each purpose (design, section 5, the gate by purpose)."""
+    opted_out = refusal if channel == "sms" and refusal == "opted_out" else None
+    complaints = refusals & {"complained", "spam_reported"}
+    unreachable = refusals & {"invalid_address", "hard_bounced", "blocked"}
+    stopped = refusals & {"soft_stopped"}
+    one_off_word = refusal
+    if refusal == "never_opted_in" and policy.one_off.to_never_opted_in:
+        one_off_word = None
+    if refusal in ("opted_out", "opted_out_of_topic") and policy.one_off.to_opted_out:
+        one_off_word = opted_out
+    mailing = first(refusal, *refusals)
+    said = {
+        "broadcast": mailing,
+        "sequence": mailing,
+        "one_off": first(one_off_word, *complaints, *unreachable, *stopped),
+        "transactional": first(opted_out, *unreachable, *(stopped if held else ())),
+        "confirmation": first(opted_out, unasked, *unreachable, *(refusals & {"locked"})),
+    }
+    return {purpose: said[purpose] for purpose in PURPOSES}

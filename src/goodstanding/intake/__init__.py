@@ -1,0 +1,1 @@
+"""Intake: every unsigned door. Durable first, understood second."""

@@ -1,0 +1,175 @@
+"""The ledger's rows (design, section 7).
+
+Times are whole microseconds since 1970 UTC. Everything but events and the identities of addresses,
+mailings and deliveries is derived: ``fold`` writes it and ``rebuild`` can make it again.
+"""
+
+from __future__ import annotations
+
+from django.db import models
+
+from goodstanding.core.memory import SLOTS
+
+
+class Address(models.Model):
+    """A channel and a normalised value, with its registers and where it stands."""
+
+    channel = models.CharField(max_length=8)
+    value = models.CharField(max_length=320)
+    domain = models.CharField(max_length=255, default="")
+    registers = models.TextField(default="{}")
+    status = models.CharField(max_length=32, default="non_marketable")
+    family = models.CharField(max_length=8, default="bad")
+    consent = models.CharField(max_length=32, default="non_marketable")
+    since = models.BigIntegerField(null=True)
+    led_by = models.CharField(max_length=200, null=True)
+    category = models.CharField(max_length=32, null=True)
+    streak = models.IntegerField(default=0)
+    engaged_at = models.BigIntegerField(null=True)
+    due_at = models.BigIntegerField(null=True)
+    policy = models.BigIntegerField(default=0)
+    # What refuses each purpose: a place in core's list of reasons, null where it may go.
+    blocks_broadcast = models.SmallIntegerField(null=True)
+    blocks_sequence = models.SmallIntegerField(null=True)
+    blocks_one_off = models.SmallIntegerField(null=True)
+    blocks_transactional = models.SmallIntegerField(null=True)
+    blocks_confirmation = models.SmallIntegerField(null=True)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["channel", "value"], name="ledger_address_value")
+        ]
+        indexes = [
+            models.Index(
+                fields=["due_at"],
+                name="ledger_address_due",
+                condition=models.Q(due_at__isnull=False),
+            ),
+            models.Index(fields=["status", "channel"], name="ledger_address_status"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.channel}:{self.pk}"
+
+
+class TopicStanding(models.Model):
+    """What refuses each purpose on a topic on which the person had a word of their own."""
+
+    pk = models.CompositePrimaryKey("address_id", "topic")
+    address = models.ForeignKey(Address, on_delete=models.CASCADE)
+    topic = models.CharField(max_length=100)
+    blocks_broadcast = models.SmallIntegerField(null=True)
+    blocks_sequence = models.SmallIntegerField(null=True)
+    blocks_one_off = models.SmallIntegerField(null=True)
+    blocks_transactional = models.SmallIntegerField(null=True)
+    blocks_confirmation = models.SmallIntegerField(null=True)
+
+
+class Mailing(models.Model):
+    """What the ledger knows of one thing sent to many."""
+
+    name = models.CharField(max_length=200, unique=True)
+    channel = models.CharField(max_length=8, default="email")
+    purpose = models.CharField(max_length=16, default="broadcast")
+    topic = models.CharField(max_length=100, null=True)
+    # When the first and the last of its messages was sent or tried.
+    started_at = models.BigIntegerField(null=True)
+    ended_at = models.BigIntegerField(null=True)
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Delivery(models.Model):
+    """One mailing to one address, and its memory: first and last of each slot.
+
+    Without a mailing it is something heard about mail we did not send: ``recipient`` is then the
+    event's key.
+    """
+
+    mailing = models.ForeignKey(Mailing, on_delete=models.PROTECT, null=True)
+    address = models.ForeignKey(Address, on_delete=models.PROTECT, db_index=False)
+    recipient = models.CharField(max_length=200, default="")
+    reports = models.BooleanField(default=True)
+    response = models.CharField(max_length=32, default="planned")
+    since = models.BigIntegerField(null=True)
+    opens = models.IntegerField(default=0)
+    clicks = models.IntegerField(default=0)
+    hard_category = models.CharField(max_length=32, null=True)
+    deferred_category = models.CharField(max_length=32, null=True)
+    category = models.CharField(max_length=32, null=True)
+    skip_reason = models.CharField(max_length=32, null=True)
+    stop_reason = models.CharField(max_length=100, null=True)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["address", "mailing", "recipient"], name="ledger_delivery_identity"
+            )
+        ]
+        indexes = [models.Index(fields=["mailing", "response"], name="ledger_delivery_mailing")]
+
+
+for _slot in SLOTS:
+    for _which in ("first", "last"):
+        Delivery.add_to_class(  # type: ignore[attr-defined]
+            f"{_slot}_{_which}", models.BigIntegerField(null=True)
+        )
+
+
+class Event(models.Model):
+    """One immutable fact; in one tree ordered by address and key."""
+
+    pk = models.CompositePrimaryKey("address_id", "key")
+    # Only the fold writes here, with the address locked: checking it again costs and tells nothing.
+    address = models.ForeignKey(
+        Address, on_delete=models.PROTECT, db_index=False, db_constraint=False
+    )
+    key = models.CharField(max_length=200)
+    kind = models.CharField(max_length=32)
+    occurred_at = models.BigIntegerField()
+    recorded_at = models.BigIntegerField()
+    source = models.CharField(max_length=40)
+    delivery_id = models.BigIntegerField(null=True)
+    topic = models.CharField(max_length=100, null=True)
+    detail = models.TextField(default="{}")
+
+
+class Change(models.Model):
+    """A standing or a response that became another: for whoever wants to react."""
+
+    recorded_at = models.BigIntegerField()
+    address_id = models.BigIntegerField()
+    delivery_id = models.BigIntegerField(null=True)
+    old = models.CharField(max_length=32)
+    new = models.CharField(max_length=32)
+
+
+class MailingTally(models.Model):
+    """How many of a mailing's deliveries have a response, and its opens, clicks and the like."""
+
+    pk = models.CompositePrimaryKey("mailing_id", "name")
+    mailing = models.ForeignKey(Mailing, on_delete=models.CASCADE, db_index=False)
+    name = models.CharField(max_length=48)
+    count = models.BigIntegerField(default=0)
+
+
+class StatusTally(models.Model):
+    """How many addresses have stood in a status since a day (days since 1970; 0: always)."""
+
+    pk = models.CompositePrimaryKey("day", "channel", "status")
+    day = models.IntegerField()
+    channel = models.CharField(max_length=8)
+    status = models.CharField(max_length=32)
+    count = models.BigIntegerField(default=0)
+
+
+class RefusedEvent(models.Model):
+    """An event that was not taken: the same key with other content. Kept to be shown."""
+
+    recorded_at = models.BigIntegerField()
+    address = models.ForeignKey(Address, on_delete=models.CASCADE)
+    key = models.CharField(max_length=200)
+    kind = models.CharField(max_length=32)
+    why = models.CharField(max_length=200)
+    detail = models.TextField(default="{}")
