@@ -42,7 +42,7 @@ test: $(VENV)/.dev browser ## Run every test on SQLite, then those that touch a 
 check: $(VENV)/.dev ## Check style, types and the order of imports
 	$(bin)/ruff check .
 	$(bin)/ruff format --check .
-	$(bin)/mypy
+	GOODSTANDING_HOME=.mypy_cache/home $(bin)/mypy
 	$(bin)/lint-imports
 
 format: $(VENV)/.dev ## Put the code into its one style

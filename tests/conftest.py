@@ -21,7 +21,14 @@ TESTS = Path(__file__).parent
 SETTINGS = "goodstanding.config.settings"
 
 # Rooms that know no Django: where these alone are run, it is not even imported.
-WITHOUT_DJANGO = {"bounces", "core", "gateways", "postoffice", "test_repository.py"}
+WITHOUT_DJANGO = {
+    "bounces",
+    "core",
+    "gateways",
+    "postoffice",
+    "test_databases.py",
+    "test_repository.py",
+}
 # Rooms whose tests all run again on PostgreSQL.
 WITH_DATABASE = {"answers", "contacts", "e2e", "intake", "ledger", "mailings"}
 DATABASE_FIXTURES = {"db", "transactional_db", "environment"}
