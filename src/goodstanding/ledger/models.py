@@ -80,6 +80,15 @@ class Mailing(models.Model):
         return self.name
 
 
+class Link(models.Model):
+    """An address that a mailing links to, by the number in its click tokens."""
+
+    pk = models.CompositePrimaryKey("mailing_id", "number")
+    mailing = models.ForeignKey(Mailing, on_delete=models.CASCADE, db_index=False)
+    number = models.IntegerField()
+    url = models.TextField()
+
+
 class Delivery(models.Model):
     """One mailing to one address, and its memory: first and last of each slot.
 

@@ -1,0 +1,64 @@
+"""Finding what tokens and imports name: deliveries, addresses, links. Reads only."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import msgspec
+
+from goodstanding.core.addresses import Address
+from goodstanding.ledger import models
+
+
+class Found(msgspec.Struct, frozen=True):
+    """A delivery: whose it is, of which mailing, and when it was sent (microseconds)."""
+
+    delivery: int
+    address: Address
+    address_id: int
+    mailing: str | None
+    topic: str | None
+    recipient: str
+    sent_at: int | None
+
+
+def deliveries(ids: Iterable[int]) -> dict[int, Found]:
+    """The deliveries with those ids; what is not there is left out."""
+    rows = models.Delivery.objects.filter(pk__in=set(ids)).values_list(
+        "pk",
+        "address__channel",
+        "address__value",
+        "address_id",
+        "mailing__name",
+        "mailing__topic",
+        "recipient",
+        "sent_first",
+    )
+    return {
+        row[0]: Found(row[0], Address(row[1], row[2]), row[3], row[4], row[5], row[6], row[7])
+        for row in rows
+    }
+
+
+def address_ids(addresses: Iterable[Address]) -> dict[Address, int]:
+    """The ids of those addresses that the ledger has heard of."""
+    found: dict[Address, int] = {}
+    by_channel: dict[str, list[str]] = {}
+    for address in set(addresses):
+        by_channel.setdefault(address.channel, []).append(address.value)
+    for channel, values in by_channel.items():
+        for start in range(0, len(values), 10_000):
+            rows = models.Address.objects.filter(
+                channel=channel, value__in=values[start : start + 10_000]
+            ).values_list("value", "pk")
+            found.update((Address(channel, value), pk) for value, pk in rows)
+    return found
+
+
+def link(delivery: int, number: int) -> str | None:
+    """Where that link of the delivery's mailing leads, None where there is none."""
+    return (
+        models.Link.objects.filter(mailing__delivery=delivery, number=number)
+        .values_list("url", flat=True)
+        .first()
+    )
