@@ -50,7 +50,7 @@ format: $(VENV)/.dev ## Put the code into its one style
 	$(bin)/ruff format .
 
 bench: $(VENV)/.dev ## Measure speed against the yardsticks
-	$(bin)/python -m benchmarks $(ARGS)
+	$(bin)/python -m benchmarks$(if $(wildcard benchmarks/run.py),.run) $(ARGS)
 
 soak: $(VENV)/.dev ## Run the long tests, on SQLite and on PostgreSQL
 	$(pytest) --database sqlite -m soak $(ARGS)
