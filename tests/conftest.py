@@ -79,7 +79,7 @@ def pytest_configure(config: pytest.Config) -> None:
     if config.option.database == "postgresql":
         os.environ["DATABASE_URL"] = postgres.hastily(config.stash[_server])
 
-    if _needs_django(config) and (TESTS.parent / "src/goodstanding/config/settings.py").exists():
+    if _needs_django(config):
         os.environ["DJANGO_SETTINGS_MODULE"] = SETTINGS
         import django
 
