@@ -41,6 +41,7 @@ class Book:
             OSError: the file cannot be opened.
         """
         self._file = None if path is None else path.open("ab", buffering=0)
+        self._is_closed = False
         self._encode = msgspec.json.Encoder().encode
         self._counts: Counter[tuple[str, str]] = Counter()
 
@@ -62,8 +63,10 @@ class Book:
         """Write one line, through to the operating system.
 
         Raises:
-            OSError: it could not be written.
+            OSError: it could not be written, or the book is closed.
         """
+        if self._is_closed:
+            raise OSError("the book is closed")
         if self._file is not None:
             line = Line(
                 at=now(),
@@ -94,7 +97,8 @@ class Book:
         return table
 
     def close(self) -> None:
-        """Force the book to disk and close it."""
+        """Force the book to disk and close it; nothing can be written any more."""
+        self._is_closed = True
         if self._file is not None:
             os.fsync(self._file.fileno())
             self._file.close()

@@ -3,16 +3,28 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Final
 
+from goodstanding.postoffice import chance, readers, writers
 from goodstanding.postoffice.book import Book
+from goodstanding.postoffice.browser import Web
 from goodstanding.postoffice.desk import Desk, Mail
+from goodstanding.postoffice.returns import Returns
 from goodstanding.postoffice.schedule import Schedule
 from goodstanding.postoffice.server import Clerk
-from goodstanding.postoffice.world import World
+from goodstanding.postoffice.world import World, mailbox
 
 if TYPE_CHECKING:
     from goodstanding.postoffice.options import Options
+
+ACTS: Final = readers.ACTS | writers.ACTS
+RELAYED: Final = {
+    "refuse": "relay_bounces",
+    "refuse_content": "relay_bounces",
+    "defer": "relay_gives_up",
+}
+RELAY_REPORTS_AFTER: Final = (0.4, 2.5)
 
 
 class Office:
@@ -31,6 +43,8 @@ class Office:
         self.desk = Desk(self.world, options)
         self.schedule = Schedule()
         self.connections = 0
+        self.web = Web(options.visit, options.most_visits)
+        self.returns = Returns(options.return_to) if options.return_to else None
         self._servers: list[asyncio.Server] = []
 
     async def open(self) -> tuple[int, dict[str, int]]:
@@ -50,10 +64,63 @@ class Office:
         """Take no more mail, and close the book on what was still going to happen."""
         for server in self._servers:
             server.close()
+        self.schedule.close()
+        self.web.close()
         self.book.close()
 
     def take(self, mail: Mail, *, gullibly: bool = False) -> None:
         """See to what happens with an accepted mail; ``gullibly``: the relay took it unseen."""
+        temper = self.world.tempers[mail.temper]
+        act, after = temper.act, temper.after
+        if gullibly and temper.answer in RELAYED:
+            act, after = RELAYED[temper.answer], RELAY_REPORTS_AFTER
+        if act:
+            box = mailbox(mail.recipient)
+            wait = chance.between(after, self.options.seed, "after", box) * self.options.pace
+            self.schedule.after(wait, partial(self._do, act, mail))
+
+    def words(self, mail: Mail) -> str:
+        """Return what the mailbox's server says of this mail."""
+        ip = self.options.client_ip
+        return self.world.words(mail.provider, mail.temper, mail.recipient, ip)
+
+    def agent(self, mail: Mail) -> str:
+        """Return the User-Agent of whoever reads the mailbox."""
+        agents = self.world.tempers[mail.temper].agents
+        return chance.pick(agents, self.options.seed, "agent", mailbox(mail.recipient))
+
+    def enter(
+        self,
+        mail: Mail,
+        did: str,
+        *,
+        reply: str | None = None,
+        how: str | None = None,
+        url: str | None = None,
+        agent: str | None = None,
+    ) -> None:
+        """Enter in the book what was done with a mail."""
+        owner = self.world.provider_of(mail.recipient.rpartition("@")[2])
+        self.book.write(
+            did,
+            provider=owner.name if owner else None,
+            recipient=mailbox(mail.recipient),
+            temper=mail.temper,
+            reply=reply,
+            message_id=mail.message_id,
+            envelope_from=mail.envelope_from,
+            how=how,
+            url=url,
+            agent=agent,
+        )
+
+    async def _do(self, act: str, mail: Mail) -> None:
+        try:
+            await ACTS[act](self, mail)
+        except Exception as error:
+            # Mail is hostile; whatever it breaks, the book must say what was not done.
+            self.enter(mail, "failed", how=act, reply=repr(error))
+            raise
 
     async def _listen(self, clerk: Clerk, number: int) -> int:
         base = self.options.port_base

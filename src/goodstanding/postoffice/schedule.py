@@ -17,6 +17,7 @@ class Schedule:
 
     def __init__(self) -> None:
         self.pending = 0
+        self._is_closed = False
         self._tasks: set[asyncio.Task[None]] = set()
 
     def after(self, seconds: float, act: Callable[[], Coroutine[Any, Any, None]]) -> None:
@@ -24,7 +25,15 @@ class Schedule:
         self.pending += 1
         asyncio.get_running_loop().call_later(seconds, self._start, act)
 
+    def close(self) -> None:
+        """Stop what is being done, and begin nothing more."""
+        self._is_closed = True
+        for task in self._tasks:
+            task.cancel()
+
     def _start(self, act: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        if self._is_closed:
+            return
         task = asyncio.get_running_loop().create_task(act())
         self._tasks.add(task)
         task.add_done_callback(self._finished)

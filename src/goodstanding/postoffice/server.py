@@ -26,6 +26,7 @@ _MESSAGE_ID: Final = re.compile(
     rb"^message-id:[ \t]*(?:\r?\n[ \t]+)?([^\r\n]{1,998})", re.IGNORECASE | re.MULTILINE
 )
 
+log = logging.getLogger(__name__)
 # It says every command aloud; nobody listens, and saying it takes time.
 logging.getLogger("mail.log").setLevel(logging.CRITICAL)
 
@@ -216,6 +217,11 @@ class Clerk:
             if server.transport is not None:
                 server.transport.close()
         return reply
+
+    async def handle_exception(self, error: Exception) -> str:
+        """Promise nothing when something of our own fails, such as writing the book."""
+        log.error("a transaction went wrong", exc_info=error)
+        return "451 4.3.0 Local error in processing"
 
     @property
     def _is_gullible(self) -> bool:
