@@ -1,4 +1,7 @@
-"""Failures: the hard bounces and the streak of soft ones that stop an address (design, section 4)."""
+"""Failures: the hard bounces and the streak of soft ones that stop an address.
+
+Source: design, section 4.
+"""
 
 from __future__ import annotations
 

@@ -103,13 +103,6 @@ def hear(
     if about.machine:
         said = Said(at, kind, key)
         return _set(registers, "machine_opened", latest(registers.machine_opened, said))
-    if kind == "opted_in":
-        return _opted_in(registers, at, key, detail, topic)
-    if kind == "confirmed":
-        method = "custom" if detail.get("method") == "custom" else "standard"
-        return _consent(registers, topic, Consent(confirmed=Said(at, method, key)))
-    if kind in _OPT_OUTS:
-        return _consent(registers, topic, Consent(opted_out=Said(at, kind, key)))
     if kind in _COMPLAINTS:
         complaint = {mailing: Said(at, kind, key)}
         return _set(registers, "complaints", _by_key(registers.complaints, complaint, latest))
@@ -120,46 +113,28 @@ def hear(
         field = "permitted" if detail.get("permission") else "unpermitted"
         said = Said(at, "import", key)
         return _set(registers, field, earliest(getattr(registers, field), said))
+    return _hear_person(registers, kind, at, key, detail, topic)
+
+
+def _hear_person(
+    registers: Registers,
+    kind: str,
+    at: int,
+    key: str,
+    detail: Mapping[str, Any],
+    topic: str | None,
+) -> Registers:
+    """What the person said, on everything or on one topic."""
+    if kind == "opted_in":
+        return _opted_in(registers, at, key, detail, topic)
+    if kind == "confirmed":
+        method = "custom" if detail.get("method") == "custom" else "standard"
+        return _consent(registers, topic, Consent(confirmed=Said(at, method, key)))
+    if kind in _OPT_OUTS:
+        return _consent(registers, topic, Consent(opted_out=Said(at, kind, key)))
     if kind == "bounced" and detail.get("category") == "carrier_opted_out":
         return _consent(registers, topic, Consent(opted_out=Said(at, "opted_out", key)))
     return registers
-
-
-def join(one: Registers, other: Registers) -> Registers:
-    """All that both hold."""
-    if one == other:
-        return one
-    return Registers(
-        person=_join_consent(one.person, other.person),
-        topics=_by_key(one.topics, other.topics, _join_consent),
-        permitted=earliest(one.permitted, other.permitted),
-        unpermitted=earliest(one.unpermitted, other.unpermitted),
-        complaints=_by_key(one.complaints, other.complaints, latest),
-        withdrawn=_by_key(one.withdrawn, other.withdrawn, latest),
-        **{
-            field: latest(getattr(one, field), getattr(other, field))
-            for field in (*_FIELDS, "engaged", "machine_opened")
-        },
-    )
-
-
-def latest(one: Said | None, other: Said | None) -> Said | None:
-    """The later word; in a tie the more restrictive, then the one with the lesser key."""
-    if one is None or other is None:
-        return other if one is None else one
-    if one.at != other.at:
-        return one if one.at > other.at else other
-    mine, yours = _RESTRICTIVE.get(one.what, -1), _RESTRICTIVE.get(other.what, -1)
-    if mine != yours:
-        return one if mine > yours else other
-    return one if (one.key, one.what) <= (other.key, other.what) else other
-
-
-def earliest(one: Said | None, other: Said | None) -> Said | None:
-    """The earlier word; in a tie the one with the lesser key."""
-    if one is None or other is None:
-        return other if one is None else one
-    return min(one, other, key=lambda said: (said.at, said.key, said.what))
 
 
 _FIELDS: Final = tuple(dict.fromkeys(_LATEST_OF.values()))

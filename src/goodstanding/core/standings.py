@@ -37,7 +37,7 @@ _DELIVERED: Final = FIRST["delivered"]
 
 
 class Delivery(msgspec.Struct, frozen=True):
-    """What a standing needs of one delivery: its memory, its mailing's purpose, its lane's habit."""
+    """What a standing needs of one delivery: memory, mailing's purpose, lane's habit."""
 
     memory: Memory
     purpose: str = "broadcast"
@@ -129,7 +129,7 @@ def stand(
     refusals = {
         refusal for finding in findings if (refusal := STATUSES[finding.status].refusal) is not None
     } - {"opted_out", "never_opted_in"}
-    held = _transactional_hold(deliveries, policy, clock)
+    held = "soft_stopped" in refusals and _transactional_hold(deliveries, policy, clock)
     unasked = _confirmation_refused(registers, word, deliveries, policy, clock)
 
     def blocks(said: Word) -> Blocks:

@@ -16,18 +16,18 @@ class Address(models.Model):
 
     channel = models.CharField(max_length=8)
     value = models.CharField(max_length=320)
-    domain = models.CharField(max_length=255, default="")
-    registers = models.TextField(default="{}")
-    status = models.CharField(max_length=32, default="non_marketable")
-    family = models.CharField(max_length=8, default="bad")
-    consent = models.CharField(max_length=32, default="non_marketable")
+    domain = models.CharField(max_length=255, db_default="")
+    registers = models.TextField(db_default="{}")
+    status = models.CharField(max_length=32, db_default="non_marketable")
+    family = models.CharField(max_length=8, db_default="bad")
+    consent = models.CharField(max_length=32, db_default="non_marketable")
     since = models.BigIntegerField(null=True)
     led_by = models.CharField(max_length=200, null=True)
     category = models.CharField(max_length=32, null=True)
-    streak = models.IntegerField(default=0)
+    streak = models.IntegerField(db_default=0)
     engaged_at = models.BigIntegerField(null=True)
     due_at = models.BigIntegerField(null=True)
-    policy = models.BigIntegerField(default=0)
+    policy = models.BigIntegerField(db_default=0)
     # What refuses each purpose: a place in core's list of reasons, null where it may go.
     blocks_broadcast = models.SmallIntegerField(null=True)
     blocks_sequence = models.SmallIntegerField(null=True)
@@ -69,8 +69,8 @@ class Mailing(models.Model):
     """What the ledger knows of one thing sent to many."""
 
     name = models.CharField(max_length=200, unique=True)
-    channel = models.CharField(max_length=8, default="email")
-    purpose = models.CharField(max_length=16, default="broadcast")
+    channel = models.CharField(max_length=8, db_default="email")
+    purpose = models.CharField(max_length=16, db_default="broadcast")
     topic = models.CharField(max_length=100, null=True)
     # When the first and the last of its messages was sent or tried.
     started_at = models.BigIntegerField(null=True)
@@ -98,12 +98,12 @@ class Delivery(models.Model):
 
     mailing = models.ForeignKey(Mailing, on_delete=models.PROTECT, null=True)
     address = models.ForeignKey(Address, on_delete=models.PROTECT, db_index=False)
-    recipient = models.CharField(max_length=200, default="")
-    reports = models.BooleanField(default=True)
-    response = models.CharField(max_length=32, default="planned")
+    recipient = models.CharField(max_length=200, db_default="")
+    reports = models.BooleanField(db_default=True)
+    response = models.CharField(max_length=32, db_default="planned")
     since = models.BigIntegerField(null=True)
-    opens = models.IntegerField(default=0)
-    clicks = models.IntegerField(default=0)
+    opens = models.IntegerField(db_default=0)
+    clicks = models.IntegerField(db_default=0)
     hard_category = models.CharField(max_length=32, null=True)
     deferred_category = models.CharField(max_length=32, null=True)
     category = models.CharField(max_length=32, null=True)
@@ -141,7 +141,7 @@ class Event(models.Model):
     source = models.CharField(max_length=40)
     delivery_id = models.BigIntegerField(null=True)
     topic = models.CharField(max_length=100, null=True)
-    detail = models.TextField(default="{}")
+    detail = models.TextField(db_default="{}")
 
 
 class Change(models.Model):
@@ -160,7 +160,7 @@ class MailingTally(models.Model):
     pk = models.CompositePrimaryKey("mailing_id", "name")
     mailing = models.ForeignKey(Mailing, on_delete=models.CASCADE, db_index=False)
     name = models.CharField(max_length=48)
-    count = models.BigIntegerField(default=0)
+    count = models.BigIntegerField(db_default=0)
 
 
 class StatusTally(models.Model):
@@ -170,7 +170,7 @@ class StatusTally(models.Model):
     day = models.IntegerField()
     channel = models.CharField(max_length=8)
     status = models.CharField(max_length=32)
-    count = models.BigIntegerField(default=0)
+    count = models.BigIntegerField(db_default=0)
 
 
 class RefusedEvent(models.Model):
@@ -181,4 +181,4 @@ class RefusedEvent(models.Model):
     key = models.CharField(max_length=200)
     kind = models.CharField(max_length=32)
     why = models.CharField(max_length=200)
-    detail = models.TextField(default="{}")
+    detail = models.TextField(db_default="{}")

@@ -1,0 +1,371 @@
+"""Accounts: an address with its deliveries, loaded in sets, settled, and written back.
+
+The one place that writes standings and responses.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import Any, Final
+
+import msgspec
+from django.db import connection
+from django.db.backends.utils import CursorWrapper
+
+from goodstanding.core.gate import ORDER, PURPOSES, Blocks
+from goodstanding.core.memory import FIRST, SLOTS, Memory
+from goodstanding.core.policies import Policy
+from goodstanding.core.registers import EMPTY, Registers
+from goodstanding.core.standings import Delivery, Standing, stand
+from goodstanding.ledger import bulk, models
+
+_TIMES: Final = tuple(f"{slot}_{which}" for slot in SLOTS for which in ("first", "last"))
+_NOTES: Final = (
+    "hard_category",
+    "deferred_category",
+    "category",
+    "skip_reason",
+    "stop_reason",
+)
+_BLOCKS: Final = tuple(f"blocks_{purpose}" for purpose in PURPOSES)
+_DERIVED: Final = (
+    "registers",
+    "status",
+    "family",
+    "consent",
+    "since",
+    "led_by",
+    "category",
+    "streak",
+    "engaged_at",
+    "due_at",
+    "policy",
+    *_BLOCKS,
+)
+_FOLDED: Final = ("reports", "response", "since", "opens", "clicks", *_NOTES, *_TIMES)
+
+ADDRESSES: Final = bulk.Table(models.Address, ("id", *_DERIVED))
+DELIVERIES: Final = bulk.Table(
+    models.Delivery, ("id", "address_id", "mailing_id", "recipient", *_FOLDED)
+)
+FOLDED: Final = bulk.Table(models.Delivery, ("id", *_FOLDED))
+TOPICS: Final = bulk.Table(models.TopicStanding, ("address_id", "topic", *_BLOCKS))
+CHANGES: Final = bulk.Table(
+    models.Change, ("recorded_at", "address_id", "delivery_id", "old", "new")
+)
+MAILING_TALLIES: Final = bulk.Table(models.MailingTally, ("mailing_id", "name", "count"))
+STATUS_TALLIES: Final = bulk.Table(models.StatusTally, ("day", "channel", "status", "count"))
+
+_UNSUBSCRIBED: Final = FIRST["unsubscribed"]
+_COMPLAINED: Final = FIRST["complained"]
+_DAY: Final = 86_400_000_000
+_encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder(Registers).decode
+_EMPTY_TEXT: Final = "{}"
+
+
+class Mailing(msgspec.Struct, frozen=True):
+    """What the fold needs of a mailing."""
+
+    id: int
+    name: str
+    purpose: str
+
+
+class Row:
+    """One delivery while it is folded."""
+
+    __slots__ = ("clicks", "id", "mailing", "memory", "opens", "recipient", "reports", "stored")
+
+    def __init__(self, id: int, mailing: Mailing | None, recipient: str) -> None:  # noqa: A002
+        self.id = id
+        self.mailing = mailing
+        self.recipient = recipient
+        self.memory = Memory()
+        self.reports = True
+        self.opens = 0
+        self.clicks = 0
+        self.stored: tuple[Any, ...] | None = None
+
+    def folded(self, response: str, since: int | None) -> tuple[Any, ...]:
+        """The row as it is stored, in the order of ``_FOLDED``."""
+        memory = self.memory
+        return (
+            self.reports,
+            response,
+            since,
+            self.opens,
+            self.clicks,
+            memory.hard_category,
+            memory.deferred_category,
+            memory.category,
+            memory.skip_reason,
+            memory.stop_reason,
+            *memory.times,
+        )
+
+
+class Account:
+    """One address while it is folded."""
+
+    __slots__ = ("channel", "id", "registers", "rows", "stored", "topics", "value")
+
+    def __init__(self, id: int, channel: str, value: str) -> None:  # noqa: A002
+        self.id = id
+        self.channel = channel
+        self.value = value
+        self.registers = EMPTY
+        self.rows: dict[tuple[int | None, str], Row] = {}
+        self.stored: tuple[Any, ...] | None = None
+        self.topics: dict[str, tuple[Any, ...]] = {}
+
+    def forget(self) -> None:
+        """Back to before anything was heard, for folding anew."""
+        self.registers = EMPTY
+        for row in self.rows.values():
+            row.memory = Memory()
+            row.reports = True
+            row.opens = row.clicks = 0
+
+    def standing(self, policy: Policy, now: int) -> Standing:
+        """Where the address stands."""
+        facts = [
+            Delivery(row.memory, row.mailing.purpose if row.mailing else "broadcast", row.reports)
+            for row in self.rows.values()
+        ]
+        return stand(self.registers, facts, policy, self.channel, now)
+
+
+def load(cursor: CursorWrapper, ids: Iterable[int], *, lock: bool = True) -> dict[int, Account]:
+    """The accounts with those ids, in the order of their ids, locked until the transaction ends."""
+    wanted = bulk.listed(sorted(ids))
+    cursor.execute(
+        f"SELECT id, channel, value, {', '.join(_DERIVED)} FROM ledger_address"
+        f" WHERE {bulk.among('id')} ORDER BY id {bulk.for_update() if lock else ''}",
+        [wanted],
+    )
+    accounts: dict[int, Account] = {}
+    for row in cursor.fetchall():
+        account = accounts[row[0]] = Account(row[0], row[1], row[2])
+        account.stored = tuple(row[3:])
+        if row[3] != _EMPTY_TEXT:
+            account.registers = _decode(row[3])
+    _load_deliveries(cursor, accounts, wanted)
+    with_topics = [account.id for account in accounts.values() if account.registers.topics]
+    if with_topics:
+        _load_topics(cursor, accounts, with_topics)
+    return accounts
+
+
+def _load_deliveries(cursor: CursorWrapper, accounts: dict[int, Account], wanted: Any) -> None:
+    cursor.execute(
+        f"SELECT id, address_id, mailing_id, recipient, {', '.join(_FOLDED)}"
+        f" FROM ledger_delivery WHERE {bulk.among('address_id')}",
+        [wanted],
+    )
+    found = cursor.fetchall()
+    mailings = by_id(cursor, {row[2] for row in found if row[2] is not None})
+    notes = 4 + 5
+    times = notes + len(_NOTES)
+    for stored in found:
+        row = Row(stored[0], mailings.get(stored[2]), stored[3])
+        row.reports = bool(stored[4])
+        row.opens, row.clicks = stored[7], stored[8]
+        row.memory = Memory(tuple(stored[times:]), *stored[notes:times])
+        row.stored = (row.reports, *stored[5:])
+        accounts[stored[1]].rows[stored[2], stored[3]] = row
+
+
+def _load_topics(cursor: CursorWrapper, accounts: dict[int, Account], ids: list[int]) -> None:
+    cursor.execute(
+        f"SELECT address_id, topic, {', '.join(_BLOCKS)} FROM ledger_topicstanding"
+        f" WHERE {bulk.among('address_id')}",
+        [bulk.listed(ids)],
+    )
+    for row in cursor.fetchall():
+        accounts[row[0]].topics[row[1]] = tuple(row[2:])
+
+
+def by_id(cursor: CursorWrapper, ids: Iterable[int]) -> dict[int | None, Mailing]:
+    """Those mailings."""
+    cursor.execute(
+        f"SELECT id, name, purpose FROM ledger_mailing WHERE {bulk.among('id')}",
+        [bulk.listed(ids)],
+    )
+    return {row[0]: Mailing(*row) for row in cursor.fetchall()}
+
+
+def settle(
+    cursor: CursorWrapper, accounts: Iterable[Account], policy: Policy, now: int
+) -> dict[int, Standing]:
+    """Decide where each address stands, and write all that differs from what is stored."""
+    writing = _Writing(now)
+    standings = {}
+    for account in accounts:
+        standing = standings[account.id] = account.standing(policy, now)
+        writing.address(account, standing, policy.revision)
+        for row, response in zip(account.rows.values(), standing.responses, strict=True):
+            writing.delivery(account, row, response.name, response.since)
+    writing.write(cursor)
+    return standings
+
+
+class _Writing:
+    """What differs from what is stored, gathered over many accounts."""
+
+    def __init__(self, now: int) -> None:
+        self.now = now
+        self.addresses: list[tuple[Any, ...]] = []
+        self.fresh: list[tuple[Any, ...]] = []
+        self.folded: list[tuple[Any, ...]] = []
+        self.topics: list[tuple[Any, ...]] = []
+        self.stale_topics: list[tuple[int, str]] = []
+        self.changes: list[tuple[Any, ...]] = []
+        self.by_mailing: Counter[tuple[int, str]] = Counter()
+        self.by_status: Counter[tuple[int, str, str]] = Counter()
+        self.spans: dict[int, tuple[int, int]] = {}
+
+    def address(self, account: Account, standing: Standing, revision: int) -> None:
+        registers = _encode(account.registers).decode()
+        new = (
+            registers,
+            standing.status,
+            standing.family,
+            standing.consent,
+            standing.since,
+            standing.led_by,
+            standing.category,
+            standing.streak,
+            standing.engaged_at,
+            standing.due_at,
+            revision,
+            *_numbers(standing.blocks),
+        )
+        old = account.stored
+        if new == old:
+            return
+        self.addresses.append((account.id, *new))
+        account.stored = new
+        tallied = old is not None and old[10] != 0
+        was = (_day(old[4]), account.channel, old[1]) if old is not None and tallied else None
+        place = (_day(standing.since), account.channel, standing.status)
+        if was != place:
+            self.by_status[place] += 1
+            if was is not None:
+                self.by_status[was] -= 1
+        if was is None or was[2] != standing.status:
+            before = was[2] if was is not None else ""
+            self.changes.append((self.now, account.id, None, before, standing.status))
+        self._topics(account, standing)
+
+    def _topics(self, account: Account, standing: Standing) -> None:
+        for topic, blocks in standing.topics.items():
+            numbers = tuple(_numbers(blocks))
+            if account.topics.get(topic) != numbers:
+                self.topics.append((account.id, topic, *numbers))
+        for topic in account.topics.keys() - standing.topics.keys():
+            self.stale_topics.append((account.id, topic))
+
+    def delivery(self, account: Account, row: Row, response: str, since: int | None) -> None:
+        new = row.folded(response, since)
+        old = row.stored
+        if new == old:
+            return
+        row.stored = new
+        mailing = row.mailing
+        if old is None:
+            place = mailing.id if mailing else None
+            self.fresh.append((row.id, account.id, place, row.recipient, *new))
+        else:
+            self.folded.append((row.id, *new))
+        was = old[1] if old is not None else ""
+        if was != response:
+            self.changes.append((self.now, account.id, row.id, was, response))
+        if mailing is None:
+            return
+        self._tally(mailing.id, old, new)
+        sent = row.memory.sent_at
+        if sent is not None:
+            start, end = self.spans.get(mailing.id, (sent, sent))
+            self.spans[mailing.id] = (min(start, sent), max(end, sent))
+
+    def _tally(self, mailing: int, old: tuple[Any, ...] | None, new: tuple[Any, ...]) -> None:
+        for sign, row in ((-1, old), (1, new)):
+            if row is None:
+                continue
+            for name, count in contributions(row):
+                if count:
+                    self.by_mailing[mailing, name] += sign * count
+
+    def write(self, cursor: CursorWrapper) -> None:
+        ADDRESSES.update(cursor, self.addresses)
+        DELIVERIES.insert(cursor, self.fresh)
+        FOLDED.update(cursor, self.folded)
+        if self.stale_topics:
+            cursor.executemany(
+                "DELETE FROM ledger_topicstanding WHERE address_id = %s AND topic = %s",
+                self.stale_topics,
+            )
+        TOPICS.insert(
+            cursor,
+            self.topics,
+            on_conflict="ON CONFLICT (address_id, topic) DO UPDATE SET "
+            + ", ".join(f"{column} = excluded.{column}" for column in _BLOCKS),
+        )
+        CHANGES.insert(cursor, self.changes)
+        _widen(cursor, self.spans)
+        add_to_tallies(cursor, self.by_mailing, self.by_status)
+
+
+def contributions(folded: Sequence[Any]) -> tuple[tuple[str, int], ...]:
+    """What a delivery's row, in the order of ``_FOLDED``, counts for in its mailing's tallies."""
+    times = folded[5 + len(_NOTES) :]
+    return (
+        (folded[1], 1),
+        ("opens", folded[3]),
+        ("clicks", folded[4]),
+        ("unsubscribes", int(times[_UNSUBSCRIBED] is not None)),
+        ("complaints", int(times[_COMPLAINED] is not None)),
+    )
+
+
+def add_to_tallies(
+    cursor: CursorWrapper,
+    by_mailing: Counter[tuple[int, str]],
+    by_status: Counter[tuple[int, str, str]],
+) -> None:
+    """Add to the tallies, in one order, so that two folds at once cannot lock each other out."""
+    MAILING_TALLIES.insert(
+        cursor,
+        [(*place, count) for place, count in sorted(by_mailing.items()) if count],
+        on_conflict="ON CONFLICT (mailing_id, name) DO UPDATE"
+        " SET count = ledger_mailingtally.count + excluded.count",
+    )
+    STATUS_TALLIES.insert(
+        cursor,
+        [(*place, count) for place, count in sorted(by_status.items()) if count],
+        on_conflict="ON CONFLICT (day, channel, status) DO UPDATE"
+        " SET count = ledger_statustally.count + excluded.count",
+    )
+
+
+def _widen(cursor: CursorWrapper, spans: dict[int, tuple[int, int]]) -> None:
+    """Let mailings' first and last hand-over span what was heard."""
+    least, most = ("min", "max") if connection.vendor == "sqlite" else ("least", "greatest")
+    for mailing, (start, end) in sorted(spans.items()):
+        cursor.execute(
+            "UPDATE ledger_mailing SET"
+            f" started_at = {least}(coalesce(started_at, %s), %s),"
+            f" ended_at = {most}(coalesce(ended_at, %s), %s) WHERE id = %s"
+            " AND (started_at IS NULL OR started_at > %s OR ended_at < %s)",
+            [start, start, end, end, mailing, start, end],
+        )
+
+
+def _numbers(blocks: Blocks) -> list[int | None]:
+    return [ORDER[reason] if (reason := blocks[purpose]) else None for purpose in PURPOSES]
+
+
+def _day(since: int | None) -> int:
+    return since // _DAY if since is not None else 0

@@ -1,0 +1,129 @@
+"""Writing many rows at once, on SQLite and on PostgreSQL.
+
+SQLite takes prepared statements row by row at no cost; PostgreSQL wants arrays in one statement.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from typing import Any, Final
+
+from django.db import connection, models
+from django.db.backends.utils import CursorWrapper
+
+Row = Sequence[Any]
+
+_ARRAYS: Final = {
+    "BigAutoField": "bigint",
+    "BigIntegerField": "bigint",
+    "ForeignKey": "bigint",
+    "IntegerField": "integer",
+    "SmallIntegerField": "smallint",
+    "BooleanField": "boolean",
+}
+
+
+class Table:
+    """Some columns of a model's table, in one order."""
+
+    def __init__(self, model: type[models.Model], columns: Iterable[str]) -> None:
+        self.name = model._meta.db_table
+        self.columns = tuple(columns)
+        by_column = {field.column: field for field in model._meta.concrete_fields}
+        self._types = [
+            _ARRAYS.get(by_column[column].get_internal_type(), "text") for column in self.columns
+        ]
+
+    def insert(self, cursor: CursorWrapper, rows: Sequence[Row], *, on_conflict: str = "") -> None:
+        """Insert rows given in the order of ``columns``."""
+        if not rows:
+            return
+        into = f"INSERT INTO {self.name} ({', '.join(self.columns)})"
+        if connection.vendor == "sqlite":
+            marks = ", ".join(["%s"] * len(self.columns))
+            cursor.executemany(f"{into} VALUES ({marks}) {on_conflict}", rows)
+        else:
+            cursor.execute(f"{into} SELECT * FROM {self._unnest()} {on_conflict}", _arrays(rows))
+
+    def update(self, cursor: CursorWrapper, rows: Sequence[Row], *, keys: int = 1) -> None:
+        """Update rows; their first ``keys`` columns say which."""
+        if not rows:
+            return
+        which, what = self.columns[:keys], self.columns[keys:]
+        if connection.vendor == "sqlite":
+            into = ", ".join(f"{column} = %s" for column in what)
+            where = " AND ".join(f"{column} = %s" for column in which)
+            moved = [(*row[keys:], *row[:keys]) for row in rows]
+            cursor.executemany(f"UPDATE {self.name} SET {into} WHERE {where}", moved)
+        else:
+            into = ", ".join(f"{column} = v.{column}" for column in what)
+            where = " AND ".join(f"t.{column} = v.{column}" for column in which)
+            cursor.execute(
+                f"UPDATE {self.name} t SET {into} FROM {self._unnest()}"
+                f" AS v({', '.join(self.columns)}) WHERE {where}",
+                _arrays(rows),
+            )
+
+    def _unnest(self) -> str:
+        return f"unnest({', '.join(f'%s::{kind}[]' for kind in self._types)})"
+
+
+def among(column: str, *, text: bool = False) -> str:
+    """SQL that is true where ``column`` is one of a list, given as one parameter: ``listed``."""
+    if connection.vendor == "sqlite":
+        return f"{column} IN (SELECT value FROM json_each(%s))"
+    return f"{column} = ANY(%s::{'text' if text else 'bigint'}[])"
+
+
+def listed(values: Iterable[Any]) -> Any:
+    """The parameter that goes with ``among``."""
+    return json.dumps(list(values)) if connection.vendor == "sqlite" else list(values)
+
+
+def pairs(first: str, second: str, table: str) -> str:
+    """SQL for ``table`` joined with a list of (integer, text) pairs: ``paired``."""
+    if connection.vendor == "sqlite":
+        return (
+            f"json_each(%s) AS p CROSS JOIN {table} AS t"
+            f" ON t.{first} = p.value ->> 0 AND t.{second} = p.value ->> 1"
+        )
+    return (
+        f"unnest(%s::bigint[], %s::text[]) AS p(a, b)"
+        f" JOIN {table} AS t ON t.{first} = p.a AND t.{second} = p.b"
+    )
+
+
+def paired(values: Sequence[tuple[int, str]]) -> list[Any]:
+    """The parameters that go with ``pairs``."""
+    if connection.vendor == "sqlite":
+        return [json.dumps(values)]
+    return [[first for first, _ in values], [second for _, second in values]]
+
+
+def new_ids(cursor: CursorWrapper, table: str, count: int) -> Sequence[int]:
+    """Ids for rows to come; the transaction must hold the write lock on SQLite."""
+    if count == 0:
+        return ()
+    if connection.vendor == "sqlite":
+        cursor.execute(
+            "SELECT max(coalesce((SELECT seq FROM sqlite_sequence WHERE name = %s), 0),"
+            f" coalesce((SELECT max(id) FROM {table}), 0))",
+            [table],
+        )
+        start = int(cursor.fetchone()[0]) + 1
+        return range(start, start + count)
+    cursor.execute(
+        "SELECT nextval(pg_get_serial_sequence(%s, 'id')) FROM generate_series(1, %s)",
+        [table, count],
+    )
+    return [row[0] for row in cursor.fetchall()]
+
+
+def for_update() -> str:
+    """SQL that locks the rows read; SQLite's transaction has locked everything already."""
+    return "" if connection.vendor == "sqlite" else "FOR UPDATE"
+
+
+def _arrays(rows: Sequence[Row]) -> list[list[Any]]:
+    return [list(column) for column in zip(*rows, strict=True)]
