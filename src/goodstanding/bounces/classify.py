@@ -1,0 +1,137 @@
+"""From what was said to a category, by the rules."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Final
+
+import msgspec
+
+from goodstanding.bounces import providers
+from goodstanding.bounces.matcher import Hit, fold, matcher, words
+from goodstanding.bounces.reply import is_generic
+from goodstanding.bounces.rulebook import Rule, rulebook
+from goodstanding.core.categories import CATEGORIES, Disposition
+
+_VAGUE: Final = 20  # a priority up to here says less than other texts may
+
+
+class Verdict(msgspec.Struct, frozen=True):
+    """The category, what it does to the address, which rule decided and by which words."""
+
+    category: str
+    disposition: Disposition
+    rule: str | None
+    words: str | None
+    provider: str | None
+
+
+class _Candidate(msgspec.Struct, frozen=True):
+    """A rule, or a code, that would decide."""
+
+    rank: tuple[bool, int]  # by a provider's own meaning, priority
+    name: str
+    category: str
+    words: str | None
+
+
+def classify(
+    texts: Sequence[str],
+    *,
+    status: str | None = None,
+    code: str | None = None,
+    provider: str | None = None,
+    host: str | None = None,
+    recipient: str | None = None,
+) -> Verdict:
+    """Decide by the first of ``texts`` that a rule knows, else by the codes.
+
+    What a known provider means outranks the words, the words outrank the codes; a vague word does
+    not outrank a code that says more.
+    """
+    provider = provider or providers.by_host(host)
+    ranked: list[_Candidate] = []
+    for text in texts:
+        folded = fold(text)
+        hits = matcher().scan(folded)
+        provider = provider or providers.by_words(hits) or providers.by_recipient(recipient)
+        ranked += _by_words(hits, folded, status, code, provider)
+        if any(one.rank[1] > _VAGUE for one in ranked):
+            break
+    provider = provider or providers.by_recipient(recipient)
+    if provider is not None:
+        ranked += _by_provider(provider, status, code)
+    ranked += _by_codes(status, code)
+    if not ranked:
+        return Verdict("undetermined", CATEGORIES["undetermined"].disposition, None, None, provider)
+    # Sorting is stable: among equals the longest words, then the words before the codes.
+    ranked.sort(key=lambda one: (one.rank, len(one.words or "")), reverse=True)
+    best = ranked[0]
+    second = next((one for one in ranked if one.category != best.category), None)
+    return Verdict(best.category, _disposition(best, second), best.name, best.words, provider)
+
+
+def _by_words(
+    hits: Sequence[Hit], folded: bytes, status: str | None, code: str | None, provider: str | None
+) -> list[_Candidate]:
+    return [
+        _Candidate(
+            (bool(rule.provider), rule.priority), rule.name, rule.category, words(hit, folded)
+        )
+        for hit in hits
+        if isinstance(rule := hit.entry, Rule) and _holds(rule, status, code, provider)
+    ]
+
+
+def _by_provider(provider: str, status: str | None, code: str | None) -> list[_Candidate]:
+    return [
+        _Candidate((True, rule.priority), rule.name, rule.category, None)
+        for rule in _wordless().get(provider, [])
+        if _holds(rule, status, code, provider)
+    ]
+
+
+@lru_cache(1)
+def _wordless() -> dict[str, list[Rule]]:
+    rules: dict[str, list[Rule]] = {}
+    for rule in rulebook().rules:
+        if not rule.patterns:
+            for name in rule.provider:
+                rules.setdefault(name, []).append(rule)
+    return rules
+
+
+def _holds(rule: Rule, status: str | None, code: str | None, provider: str | None) -> bool:
+    if rule.provider and provider not in rule.provider:
+        return False
+    if not rule.status and not rule.code:
+        return True
+    return (status in rule.status) or (code in rule.code)
+
+
+def _by_codes(status: str | None, code: str | None) -> list[_Candidate]:
+    book = rulebook()
+    found: list[_Candidate] = []
+    if status is not None and not is_generic(status):
+        detail = status[1:]
+        known = (
+            book.status.get(status)
+            or book.status.get("x" + detail)
+            or book.status.get("x" + detail[: detail.rindex(".")])
+        )
+        if known is not None:
+            rank = (False, known.priority)
+            found.append(_Candidate(rank, f"status {status}", known.category, None))
+    if code is not None and (basic := book.code.get(code)):
+        found.append(_Candidate((False, basic.priority), f"code {code}", basic.category, None))
+    return found
+
+
+def _disposition(best: _Candidate, second: _Candidate | None) -> Disposition:
+    disposition = CATEGORIES[best.category].disposition
+    if best.category == "timed_out" and second is not None:
+        # Giving up takes after the last deferral; what was only ever deferred is never hard.
+        last = CATEGORIES[second.category].disposition
+        return "soft" if last == "hard" else last
+    return disposition

@@ -1,0 +1,97 @@
+"""Delivery status notifications: RFC 3464, and RFC 6533 for addresses beyond ASCII."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from goodstanding.bounces import fields
+from goodstanding.bounces.report import Kind
+from goodstanding.bounces.said import Said
+from goodstanding.bounces.text import clean_address
+
+_KINDS: Final[dict[str, Kind]] = {
+    "failed": "bounce",
+    "failure": "bounce",
+    "delayed": "delayed",
+    "deferred": "delayed",
+    "delivered": "delivered",
+    "relayed": "delivered",
+    "expanded": "delivered",
+}
+_STATUS: Final = re.compile(r"[245]\.\d{1,3}\.\d{1,3}")
+_FIELDS: Final = re.compile(
+    r"^[ \t]{0,4}(?:Final|Original)-Recipient[ \t]*:", re.IGNORECASE | re.MULTILINE
+)
+_WORD: Final = re.compile(r"[a-z]+")
+
+
+def in_text(text: str) -> bool:
+    """Whether ``text``, meant for people, holds the fields of a delivery status all the same."""
+    return _FIELDS.search(text) is not None
+
+
+def extract(contents: list[str], notice: str) -> list[Said]:
+    """What the delivery-status parts ``contents`` say of each recipient."""
+    found: list[Said] = []
+    for content in contents:
+        reporter = ""
+        for group in fields.groups(content):
+            reporter = _host(group, "reporting-mta") or reporter
+            said = _recipient(group, reporter)
+            if said is not None:
+                found.append(said)
+    everyone = [said.recipient for said in found if said.recipient]
+    for said in found:
+        said.context = [_near(notice, said, everyone), notice]
+    return found
+
+
+def _recipient(group: fields.Group, reporter: str) -> Said | None:
+    final = _address(group, "final-recipient")
+    original = _address(group, "original-recipient")
+    recipient = final or original or _address(group, "x-actual-recipient")
+    if recipient is None:
+        return None
+    words = _WORD.findall(group.get("action", [""])[0].lower())
+    action = words[0] if words else None
+    status = _STATUS.search(group.get("status", [""])[0])
+    diagnostics = [fields.typed(value)[1] for value in group.get("diagnostic-code", [])]
+    kind = _KINDS.get(action or "", "bounce")
+    if action not in _KINDS and status and status[0][0] == "2":
+        kind = "delivered"
+    return Said(
+        kind=kind,
+        recipient=recipient,
+        original_recipient=original,
+        action=action,
+        status=status[0] if status else None,
+        text=" ".join(one for one in diagnostics if one),
+        host=_host(group, "remote-mta") or reporter or None,
+    )
+
+
+def _address(group: fields.Group, name: str) -> str | None:
+    for value in group.get(name, []):
+        if address := clean_address(fields.address(value)):
+            return address
+    return None
+
+
+def _host(group: fields.Group, name: str) -> str:
+    return fields.typed(group.get(name, [""])[0])[1].split(" ")[0].strip("()[]")
+
+
+def _near(notice: str, said: Said, everyone: list[str]) -> str:
+    """The stretch of the notice that follows this recipient's address, up to another's."""
+    names = [name for name in (said.recipient, said.original_recipient) if name]
+    low = notice.lower()
+    starts = [at for name in names if (at := low.find(name.lower())) >= 0]
+    if not starts or len(set(everyone)) < 2:
+        return ""
+    begin = min(starts)
+    end = min(
+        (at for one in everyone if one not in names and (at := low.find(one.lower(), begin)) > 0),
+        default=begin + 2000,
+    )
+    return notice[begin : min(end, begin + 2000)]

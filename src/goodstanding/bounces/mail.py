@@ -1,0 +1,157 @@
+"""Reading a mail: guard, parse, extract, classify."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from goodstanding.bounces import (
+    delivery_status,
+    feedback,
+    notification,
+    prose,
+    providers,
+    text,
+)
+from goodstanding.bounces.classify import classify
+from goodstanding.bounces.guard import guard
+from goodstanding.bounces.parse import parse
+from goodstanding.bounces.reply import is_generic, take_apart
+from goodstanding.bounces.report import Kind, Reading, Report
+from goodstanding.bounces.said import Said
+from goodstanding.bounces.signals import Signals, signals
+from goodstanding.bounces.view import View, view
+
+_UNSUBSCRIBE_TO: Final = re.compile(
+    r"(?:^|[<\s,+=_.-])(?:un-?subscribe|opt-?out|leave|remove)[+=_.@-]", re.IGNORECASE
+)
+_AGGREGATE: Final = re.compile(r"\s*report[ -]domain:", re.IGNORECASE)
+
+
+def read(message: bytes) -> list[Report]:
+    """The reports in ``message``, one for each recipient; none for plain mail. Never raises."""
+    return list(read_mail(message).reports)
+
+
+def read_mail(message: bytes) -> Reading:
+    """``message`` as read: its reports, its date, and the original that it returns. Never raises."""
+    seen = view(parse(guard(message)))
+    subject = text.header(seen.first("subject"))
+    return Reading(
+        reports=tuple(_reports(seen, subject)),
+        date=text.date(seen.first("date")),
+        subject=subject,
+        original=seen.original,
+    )
+
+
+def _reports(seen: View, subject: str) -> list[Report]:
+    if seen.feedback and (complaints := feedback.extract(seen)):
+        return complaints
+    if complaints := feedback.old_form(seen):
+        return complaints
+    if seen.status and (found := delivery_status.extract(seen.status, seen.notice)):
+        return [_classified(said) for said in found]
+    found, complaints = notification.extract(seen.notice)
+    if found or complaints:
+        return [*complaints, *(_classified(said) for said in found)]
+    heard = signals(seen, subject)
+    if heard.enough("bounce") and (found := _told(seen, heard)):
+        return [_classified(said) for said in found]
+    for kind in ("challenge", "auto_reply"):
+        if heard.enough(kind):
+            return [_about_sender(seen, kind)]
+    if _asks_to_leave(seen, heard):
+        return [_about_sender(seen, "unsubscribe_request")]
+    if _AGGREGATE.match(subject) and any(
+        "zip" in one.content_type for one in seen.root.children or [seen.root]
+    ):
+        return [Report(kind="authentication_report", feedback_type="auth-failure")]
+    return []
+
+
+def _told(seen: View, heard: Signals) -> list[Said]:
+    """What a notice for people tells."""
+    if delivery_status.in_text(seen.notice) and (
+        found := delivery_status.extract([seen.notice], seen.notice)
+    ):
+        return found
+    own = {one.lower() for one in text.addresses(f"{seen.first('to')} {seen.first('from')}"[:2000])}
+    failed = text.addresses(seen.first("x-failed-recipients")[:8000])
+    found = prose.extract(seen.notice, own, failed)
+    if not found and seen.html_notice:
+        found = prose.extract(seen.html_notice, own, failed)
+    if not found:
+        found = [
+            Said(recipient=one, context=[seen.notice])
+            for one in text.addresses(seen.original.get("to", "")[:2000], 1)
+        ] or [Said(context=[seen.notice])]
+    if heard.weights.get("delayed", 0) >= 2:
+        for said in found:
+            said.kind = "delayed"
+    return found
+
+
+def _classified(said: Said) -> Report:
+    reply = take_apart(said.text)
+    code, status = reply.code, said.status
+    if code is None or (status is None and reply.status is None):
+        for wider in said.context:
+            around = take_apart(wider)
+            code = code or around.code
+            if status is None and reply.status is None:
+                status = around.status
+            if code:
+                break
+    if is_generic(status) and reply.status is not None:
+        status = reply.status
+    words = reply.text or " ".join(" ".join(said.context[:1]).split())
+    report = Report(
+        kind=said.kind,
+        recipient=said.recipient,
+        original_recipient=said.original_recipient,
+        action=said.action,
+        status=status,
+        code=code,
+        text=words[: text.SAID] or None,
+        provider=providers.by_host(said.host) or providers.by_recipient(said.recipient),
+    )
+    if said.kind not in ("bounce", "delayed"):
+        return report
+    verdict = classify(
+        [one for one in (reply.text, *said.context) if one],
+        status=status,
+        code=code,
+        host=said.host,
+        recipient=said.recipient,
+    )
+    return Report(
+        kind=report.kind,
+        recipient=report.recipient,
+        original_recipient=report.original_recipient,
+        action=report.action,
+        status=report.status,
+        code=report.code,
+        text=report.text,
+        category=verdict.category,
+        disposition="none" if said.kind == "delayed" else verdict.disposition,
+        rule=verdict.rule,
+        words=verdict.words,
+        provider=verdict.provider,
+    )
+
+
+def _asks_to_leave(seen: View, heard: Signals) -> bool:
+    if heard.enough("unsubscribe_request"):
+        return True
+    return _UNSUBSCRIBE_TO.search(seen.first("to")[:1000]) is not None and not seen.first("list-id")
+
+
+def _about_sender(seen: View, kind: Kind) -> Report:
+    sender = text.addresses(seen.first("from")[:1000])
+    return Report(
+        kind=kind,
+        recipient=sender[-1] if sender else None,
+        text=" ".join(seen.notice.split())[: text.SAID] or None,
+        provider=providers.by_recipient(sender[-1]) if sender else None,
+    )

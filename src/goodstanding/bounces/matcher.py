@@ -1,0 +1,90 @@
+"""One pattern database for all rules, providers and signals: one linear pass over a text."""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Sequence
+from functools import lru_cache
+
+import hyperscan
+import msgspec
+
+from goodstanding.bounces.rulebook import Provider, Rule, Signal, rulebook
+
+Entry = Rule | Provider | Signal
+
+SCANNED = 8192  # bytes of one text that are looked at
+_WORDS = 300  # bytes before the end of a match in which its beginning is sought
+
+
+class Hit(msgspec.Struct, frozen=True):
+    """``pattern`` of ``entry`` matched, its first match ending at ``end`` (bytes of the text)."""
+
+    entry: Entry
+    pattern: str
+    end: int
+
+
+def fold(text: str) -> bytes:
+    """``text`` as the patterns expect it: lower case, single spaces, straight quotes, UTF-8."""
+    folded = " ".join(text[:SCANNED].lower().split())
+    if not folded.isascii():
+        folded = folded.replace("\u2019", "'").replace("\u2018", "'")
+    return folded.encode("utf-8", "replace")[:SCANNED]
+
+
+def words(hit: Hit, folded: bytes) -> str:
+    """The words of ``folded`` that ``hit`` matched, as far as they are near its end."""
+    found = _regex(hit.pattern).search(folded, max(0, hit.end - _WORDS), hit.end)
+    start = found.start() if found else max(0, hit.end - 40)
+    return folded[start : hit.end].decode("utf-8", "replace").strip()
+
+
+@lru_cache(1024)
+def _regex(pattern: str) -> re.Pattern[bytes]:
+    return re.compile(pattern.encode())
+
+
+class Matcher:
+    """The compiled patterns. Safe for many threads: each has a scratch space of its own."""
+
+    def __init__(self, entries: Sequence[Entry]) -> None:
+        self._patterns = [(entry, pattern) for entry in entries for pattern in entry.patterns]
+        self._database = hyperscan.Database(mode=hyperscan.HS_MODE_BLOCK)
+        self._database.compile(
+            expressions=[pattern.encode() for _, pattern in self._patterns],
+            ids=list(range(len(self._patterns))),
+            elements=len(self._patterns),
+            # The first end of each pattern is all that is needed; starts would cost much more.
+            flags=[hyperscan.HS_FLAG_SINGLEMATCH] * len(self._patterns),
+        )
+        self._local = threading.local()
+
+    def scan(self, folded: bytes) -> list[Hit]:
+        """The first match of every pattern in ``folded`` (see ``fold``)."""
+        scratch = getattr(self._local, "scratch", None)
+        if scratch is None:
+            scratch = self._local.scratch = hyperscan.Scratch(self._database)
+        found: list[tuple[int, int]] = []
+
+        def hear(pattern: int, _start: int, end: int, _flags: int, _context: object) -> None:
+            found.append((pattern, end))
+
+        self._database.scan(folded, match_event_handler=hear, scratch=scratch)
+        return [Hit(*self._patterns[pattern], end) for pattern, end in found]
+
+
+@lru_cache(1)
+def _cached() -> Matcher:
+    book = rulebook()
+    return Matcher([*book.rules, *book.providers, *book.signals])
+
+
+_lock = threading.Lock()
+
+
+def matcher() -> Matcher:
+    """The matcher of the package's rules, compiled at first use."""
+    with _lock:
+        return _cached()

@@ -1,0 +1,110 @@
+"""Notifications that arrive as JSON in a mail: Amazon SES by way of SNS.
+
+Source: https://docs.aws.amazon.com/ses/latest/dg/notification-contents.html
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+
+from goodstanding.bounces.report import Kind, Report
+from goodstanding.bounces.said import Said
+
+_LIMIT: Final = 100
+
+
+class _Recipient(msgspec.Struct, rename="camel"):
+    email_address: str
+    action: str | None = None
+    status: str | None = None
+    diagnostic_code: str = ""
+
+
+class _Bounce(msgspec.Struct, rename="camel"):
+    bounced_recipients: list[_Recipient] = []
+    bounce_type: str = ""
+    bounce_sub_type: str = ""
+
+
+class _Complaint(msgspec.Struct, rename="camel"):
+    complained_recipients: list[_Recipient] = []
+    complaint_feedback_type: str | None = None
+
+
+class _Delivery(msgspec.Struct, rename="camel"):
+    recipients: list[str] = []
+    smtp_response: str = ""
+
+
+class _Delay(msgspec.Struct, rename="camel"):
+    delayed_recipients: list[_Recipient] = []
+
+
+class _Notification(msgspec.Struct, rename="camel"):
+    notification_type: str = ""
+    event_type: str = ""
+    bounce: _Bounce | None = None
+    complaint: _Complaint | None = None
+    delivery: _Delivery | None = None
+    delivery_delay: _Delay | None = None
+
+
+class _Envelope(msgspec.Struct):
+    message: str = msgspec.field(default="", name="Message")
+
+
+_ENVELOPE: Final = msgspec.json.Decoder(_Envelope)
+_NOTIFICATION: Final = msgspec.json.Decoder(_Notification)
+
+
+def extract(text: str) -> tuple[list[Said], list[Report]]:
+    """What a notification says: recipients to classify, and reports that need no classifying."""
+    text = text.strip()
+    if not text.startswith("{") or ("otificationType" not in text and "eventType" not in text):
+        return [], []
+    try:
+        # A footer may follow the JSON.
+        text = text[: text.rfind("}") + 1]
+        inner = _ENVELOPE.decode(text).message
+        heard = _NOTIFICATION.decode(inner or text)
+    except (msgspec.DecodeError, RecursionError):
+        return [], []
+    said: list[Said] = []
+    if heard.bounce:
+        suppressed = "suppress" in heard.bounce.bounce_sub_type.lower()
+        context = ["on the suppression list"] if suppressed else []
+        said += [_said("bounce", one, context) for one in heard.bounce.bounced_recipients]
+    if heard.delivery_delay:
+        said += [_said("delayed", one, []) for one in heard.delivery_delay.delayed_recipients]
+    if heard.delivery:
+        text = heard.delivery.smtp_response
+        said += [
+            Said(kind="delivered", recipient=to, text=text) for to in heard.delivery.recipients
+        ]
+    reports: list[Report] = []
+    if heard.complaint:
+        kind: Kind = "complaint"
+        reports = [
+            Report(
+                kind=kind,
+                recipient=one.email_address,
+                feedback_type=heard.complaint.complaint_feedback_type or "abuse",
+                provider="amazonses.com",
+            )
+            for one in heard.complaint.complained_recipients[:_LIMIT]
+        ]
+    return said[:_LIMIT], reports
+
+
+def _said(kind: Kind, one: _Recipient, context: list[str]) -> Said:
+    text = one.diagnostic_code.removeprefix("smtp;").strip()
+    return Said(
+        kind=kind,
+        recipient=one.email_address,
+        action=one.action,
+        status=one.status,
+        text=text,
+        context=context,
+    )

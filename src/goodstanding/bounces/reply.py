@@ -1,0 +1,61 @@
+"""The form of an SMTP reply (RFC 5321 section 4.2; RFC 3463 for the enhanced status code)."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+import msgspec
+
+_LEAD: Final = re.compile(
+    r"\s*(?:smtp;\s*)?(?:(?:SMTP|smtp) (?:error|code)[:# ]*)?([2-5]\d\d)(?=[ :;\-.(#<\t\n]|$)"
+)
+_ANYWHERE: Final = re.compile(
+    r"(?:(?:said|was|with|returned|response|replied|reason|error|message|code|status|:|\]|\)|<<<|>>>)\s*:?"
+    r"|^|\n)\s*\(?([245][0-5]\d)(?:[ -]+[245]\.\d{1,3}\.\d{1,3}|[ -](?=[^\d\s])|[ ]?\()",
+    re.IGNORECASE,
+)
+_STATUS: Final = re.compile(r"(?<![\d.])([245]\.\d{1,3}\.\d{1,3})(?![\d.]*\d)")
+
+
+class Reply(msgspec.Struct, frozen=True):
+    """A reply taken apart; ``text`` is the whole, its lines joined without repeated codes."""
+
+    code: str | None
+    status: str | None
+    text: str
+
+
+def take_apart(text: str) -> Reply:
+    """The codes and the text of a single-line or multi-line reply, also one quoted in prose."""
+    text = text[:8192].strip()
+    lead = _LEAD.match(text)
+    code = lead[1] if lead else None
+    if code is None and (found := _ANYWHERE.search(text)):
+        code = found[1]
+    status = find_status(text, code)
+    return Reply(code, status, _join(text, code, status))
+
+
+def find_status(text: str, code: str | None = None) -> str | None:
+    """The enhanced status code said in ``text``, of the reply code's class where there is one."""
+    for found in _STATUS.finditer(text):
+        if code is None or found[1][0] == code[0]:
+            return found[1]
+    return None
+
+
+def _join(text: str, code: str | None, status: str | None) -> str:
+    if code is not None and f"{code}-" in text:
+        # 550-5.1.1 first line 550-5.1.1 second line 550 5.1.1 last line
+        prefix = re.compile(
+            rf"(?<=\s){code}[- ](?:{re.escape(status)}[ \t]*)?" if status else rf"(?<=\s){code}[- ]"
+        )
+        head = prefix.sub("", text)
+        text = re.sub(rf"^{code}-", f"{code} ", head)
+    return " ".join(text.split())
+
+
+def is_generic(status: str | None) -> bool:
+    """Whether an enhanced status code says no more than its class (RFC 3463: X.0.0)."""
+    return status is None or status.endswith(".0.0")

@@ -1,0 +1,148 @@
+"""The rules as data: what the files of ``rules/`` may say, and reading them."""
+
+from __future__ import annotations
+
+import hashlib
+from functools import lru_cache
+from importlib import resources
+from importlib.resources.abc import Traversable
+from typing import Final, Literal
+
+import msgspec
+
+from goodstanding.core.categories import CATEGORIES
+
+
+class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Words (or a provider's code) that mean a category.
+
+    ``patterns`` are regular expressions over lower-cased text with single spaces; any one of them
+    will do; they match bytes, so no character outside ASCII may stand in a class. With ``provider``
+    the rule holds only for replies of these providers, and outranks every rule without. With
+    ``status`` or ``code`` the enhanced status code or the reply code must be one of them. Among the rules that match, the highest ``priority`` decides,
+    then the longest words. 50 is a plain statement; 20 and below is vaguer than a status code.
+    """
+
+    name: str
+    category: str
+    example: str
+    patterns: list[str] = []
+    provider: list[str] = []
+    status: list[str] = []
+    code: list[str] = []
+    priority: int = 50
+    source: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.category not in CATEGORIES:
+            raise ValueError(f"rule {self.name}: no such category: {self.category}")
+        if not self.patterns and not (self.provider and (self.status or self.code)):
+            raise ValueError(f"rule {self.name}: without patterns, name a provider and a code")
+
+
+class Provider(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A mailbox provider: known by the names of its hosts, its domains and its way of speaking."""
+
+    name: str
+    domains: list[str] = []
+    hosts: list[str] = []
+    patterns: list[str] = []
+
+
+class Signal(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Words by which a kind of mail is known: where they stand, and how much they weigh."""
+
+    name: str
+    kind: Literal[
+        "bounce", "delayed", "delivered", "auto_reply", "unsubscribe_request", "challenge"
+    ]
+    where: Literal["from", "subject", "body"]
+    weight: int
+    patterns: list[str]
+    example: str
+
+
+class Code(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What an enhanced status code, or a basic reply code, means where the words say nothing."""
+
+    category: str
+    priority: int = 20
+
+    def __post_init__(self) -> None:
+        if self.category not in CATEGORIES:
+            raise ValueError(f"no such category: {self.category}")
+
+
+class _RuleFile(msgspec.Struct, forbid_unknown_fields=True):
+    rule: list[Rule]
+
+
+class _ProviderFile(msgspec.Struct, forbid_unknown_fields=True):
+    provider: list[Provider]
+
+
+class _SignalFile(msgspec.Struct, forbid_unknown_fields=True):
+    signal: list[Signal]
+
+
+class _CodeFile(msgspec.Struct, forbid_unknown_fields=True):
+    status: dict[str, Code]
+    code: dict[str, Code]
+
+
+class Rulebook(msgspec.Struct, frozen=True):
+    """Everything the reading of words goes by."""
+
+    rules: list[Rule]
+    providers: list[Provider]
+    signals: list[Signal]
+    status: dict[str, Code]
+    code: dict[str, Code]
+
+
+_OTHER: Final = {"providers.toml", "signals.toml", "codes.toml", "forms.toml"}
+
+
+def _folder() -> Traversable:
+    return resources.files("goodstanding.bounces").joinpath("rules")
+
+
+def _files() -> list[Traversable]:
+    return sorted(
+        (file for file in _folder().iterdir() if file.name.endswith(".toml")),
+        key=lambda file: file.name,
+    )
+
+
+@lru_cache(1)
+def rulebook() -> Rulebook:
+    """The rules of the package.
+
+    Raises:
+        msgspec.ValidationError: a file does not have its shape.
+        ValueError: two rules have one name.
+    """
+    rules: dict[str, Rule] = {}
+    for file in _files():
+        if file.name in _OTHER:
+            continue
+        for rule in msgspec.toml.decode(file.read_bytes(), type=_RuleFile).rule:
+            if rules.setdefault(rule.name, rule) is not rule:
+                raise ValueError(f"{file.name}: a second rule named {rule.name}")
+    folder = _folder()
+    providers = msgspec.toml.decode(
+        folder.joinpath("providers.toml").read_bytes(), type=_ProviderFile
+    )
+    signals = msgspec.toml.decode(folder.joinpath("signals.toml").read_bytes(), type=_SignalFile)
+    codes = msgspec.toml.decode(folder.joinpath("codes.toml").read_bytes(), type=_CodeFile)
+    return Rulebook(
+        list(rules.values()), providers.provider, signals.signal, codes.status, codes.code
+    )
+
+
+def version() -> str:
+    """A short hash of all rule files: two readings with the same version read the same."""
+    digest = hashlib.blake2b(digest_size=6)
+    for file in _files():
+        digest.update(file.name.encode() + b"\0" + file.read_bytes() + b"\0")
+    return digest.hexdigest()

@@ -1,0 +1,24 @@
+"""What a mail says about one recipient, before it is classified."""
+
+from __future__ import annotations
+
+import msgspec
+
+from goodstanding.bounces.report import Kind
+
+
+class Said(msgspec.Struct, kw_only=True):
+    """One recipient's failure, delay or success as the mail tells it.
+
+    ``text`` is what the server said; ``context`` are wider texts, nearest first, for where that
+    means nothing. ``host`` is the server that said it.
+    """
+
+    kind: Kind = "bounce"
+    recipient: str | None = None
+    original_recipient: str | None = None
+    action: str | None = None
+    status: str | None = None
+    text: str = ""
+    context: list[str] = []
+    host: str | None = None

@@ -1,0 +1,125 @@
+"""A parsed mail by the roles of its parts: the notice, the machine's report, the original."""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+from importlib import resources
+from typing import Final
+
+import msgspec
+
+from goodstanding.bounces import text
+from goodstanding.bounces.part import Part
+
+ORIGINAL_FIELDS: Final = 200
+
+_HEADER: Final = re.compile(
+    r"([A-Za-z][A-Za-z0-9-]{0,60}):[ \t]*([^\n]{0,2000}(?:\n[ \t][^\n]{0,2000}){0,50})(?:\n|\Z)"
+)
+_HEADER_START: Final = re.compile(
+    r"^(?=(?:return-path|received|from|to|subject|date|message-id|mime-version|x-[a-z-]+|"
+    r"dkim-signature|delivered-to|reply-to|content-type): )",
+    re.IGNORECASE | re.MULTILINE,
+)
+
+
+class View(msgspec.Struct):
+    """``notice`` is the text meant for people, without the original; ``status`` and ``feedback``
+    are the contents of the parts for machines; ``original`` the returned mail's headers."""
+
+    root: Part
+    notice: str
+    html_notice: str
+    status: list[str]
+    feedback: list[str]
+    original: dict[str, str]
+
+    def first(self, name: str) -> str:
+        """The mail's own header ``name`` (lower case), first value."""
+        return self.root.first(name)
+
+
+class _Forms(msgspec.Struct, forbid_unknown_fields=True):
+    original: list[str]
+
+
+@lru_cache(1)
+def _original_begins() -> re.Pattern[str]:
+    file = resources.files("goodstanding.bounces").joinpath("rules", "forms.toml")
+    forms = msgspec.toml.decode(file.read_bytes(), type=_Forms)
+    return re.compile("^(?:" + "|".join(forms.original) + ")", re.IGNORECASE | re.MULTILINE)
+
+
+def view(root: Part) -> View:
+    """Sort the parts of ``root`` by their roles."""
+    seen = View(root, "", "", [], [], {})
+    notices: list[str] = []
+    _walk(root, seen, notices)
+    notice = "\n".join(notices) or seen.html_notice
+    begins = _original_begins().search(notice)
+    if begins:
+        if not seen.original:
+            seen.original = _headers_in(notice[begins.start() :])
+        notice = notice[: begins.start()]
+    seen.notice = notice[: text.BODY]
+    return seen
+
+
+def _walk(part: Part, seen: View, notices: list[str]) -> None:
+    kind = part.content_type
+    if kind.endswith("delivery-status"):
+        seen.status.append(_machine_text(part))
+    elif kind == "message/feedback-report":
+        seen.feedback.append(_machine_text(part))
+    elif kind in ("message/rfc822", "message/global", "message/partial"):
+        if part.children and not seen.original:
+            seen.original = _firsts(part.children[0].headers)
+            _look_inside(part.children[0], seen)
+        elif part.content and not seen.original:
+            seen.original = _headers_in(text.of_part(part))
+    elif kind in (
+        "text/rfc822-headers",
+        "text/rfc822-header",
+        "message/global-headers",
+        "text/rfc822",
+    ):
+        if not seen.original:
+            seen.original = _headers_in(text.of_part(part))
+    elif part.children:
+        for child in part.children:
+            _walk(child, seen, notices)
+    elif not seen.original and kind == "text/html":
+        seen.html_notice = seen.html_notice or text.of_part(part)
+    elif not seen.original and (kind.startswith("text/") or kind == "application/json"):
+        notices.append(text.of_part(part))
+
+
+def _look_inside(original: Part, seen: View) -> None:
+    # A report that was wrapped in another mail is still the report.
+    for child in original.children:
+        if child.content_type.endswith("delivery-status") and not seen.status:
+            seen.status.append(_machine_text(child))
+
+
+def _machine_text(part: Part) -> str:
+    if part.content is None and part.children:
+        inner = part.children[0]
+        lines = [f"{name}: {value}" for name, values in inner.headers.items() for value in values]
+        return "\n".join(lines) + "\n\n" + text.of_part(inner)
+    return text.of_part(part)
+
+
+def _firsts(headers: dict[str, list[str]]) -> dict[str, str]:
+    kept = list(headers.items())[:ORIGINAL_FIELDS]
+    return {name: text.header(values[0]) for name, values in kept if values}
+
+
+def _headers_in(body: str) -> dict[str, str]:
+    start = _HEADER_START.search(body)
+    headers: dict[str, str] = {}
+    at = start.start() if start else len(body)
+    while len(headers) < ORIGINAL_FIELDS and (found := _HEADER.match(body, at)):
+        headers.setdefault(found[1].lower(), text.header(" ".join(found[2].split())))
+        at = found.end()
+    return headers
