@@ -1,7 +1,7 @@
 """What an operator may set: environment variables ``GOODSTANDING_…`` or keys in goodstanding.toml.
 
-The environment wins over the file. ``GOODSTANDING_HOME``, ``DATABASE_URL`` and ``NATS_URL`` are read
-here too. Anything misspelt, misshapen or contradictory is an error at start, never ignored.
+The environment wins over the file. ``GOODSTANDING_HOME`` and ``DATABASE_URL`` are read here
+too. Anything misspelt, misshapen or contradictory is an error at start, never ignored.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ class SpoolRouter:
 
     def db_for_read(self, model: type[models.Model], **_hints: Any) -> str | None:
         """The alias to read from, or None for the usual one."""
-        return "spool" if model._meta.app_label == _SPOOLED else None  # noqa: SLF001
+        return "spool" if model._meta.app_label == _SPOOLED else None
 
     db_for_write = db_for_read
 

@@ -1,4 +1,4 @@
-"""Events: immutable facts that were heard. Everything else is derived from them (design, section 2)."""
+"""Events: immutable facts that were heard; everything else is derived (design, section 2)."""
 
 from __future__ import annotations
 

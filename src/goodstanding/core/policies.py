@@ -42,11 +42,7 @@ class Span(int):
         return cls(round(float(match[1]) * UNITS[match[2]]))
 
 
-class _Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A table of a policy file."""
-
-
-class Hard(_Section):
+class Hard(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """When hard bounces stop an address."""
 
     mailings: int
@@ -55,7 +51,7 @@ class Hard(_Section):
     lifted_by_engagement: bool
 
 
-class Soft(_Section):
+class Soft(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """When a streak of soft bounces stops an address; 0 mailings: never."""
 
     mailings: int
@@ -63,19 +59,19 @@ class Soft(_Section):
     within: Span | None = None
 
 
-class Silence(_Section):
+class Silence(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """When no answer becomes an answer."""
 
     after: Span
 
 
-class Streak(_Section):
+class Streak(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What counts in the streak."""
 
     block_bounces: bool
 
 
-class Unengaged(_Section):
+class Unengaged(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """When an address counts as unengaged, and when it is stopped for it."""
 
     after: Span | None = None
@@ -83,7 +79,7 @@ class Unengaged(_Section):
     delivered: int = 0
 
 
-class MachineOpens(_Section):
+class MachineOpens(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What the opens of privacy proxies count for."""
 
     as_opens: bool
@@ -91,27 +87,27 @@ class MachineOpens(_Section):
     against_stopping: bool
 
 
-class OneOff(_Section):
+class OneOff(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Whom a named person may write to although no broadcast may go there."""
 
     to_opted_out: bool
     to_never_opted_in: bool
 
 
-class Transactional(_Section):
+class Transactional(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Receipts and passwords."""
 
     retry_soft_stopped: Span
 
 
-class Confirmation(_Section):
+class Confirmation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Requests to confirm."""
 
     a_day: int
     imported_every: Span
 
 
-class Retry(_Section):
+class Retry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Pauses between attempts after temporary failures."""
 
     first: Span
@@ -120,7 +116,7 @@ class Retry(_Section):
     jitter: float = 0.0
 
 
-class ResponseRule(_Section):
+class ResponseRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One row of the table of responses; its rank is its place in the list."""
 
     name: str
@@ -136,7 +132,7 @@ class ResponseRule(_Section):
     outranks: tuple[str, ...] = ()
 
 
-class Policy(_Section, frozen=True, forbid_unknown_fields=True, dict=True):
+class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True, dict=True):
     """All settings by which events become responses and standings, and the gate decides."""
 
     name: str

@@ -137,6 +137,43 @@ def _hear_person(
     return registers
 
 
+def latest(one: Said | None, other: Said | None) -> Said | None:
+    """The later word; in a tie the more restrictive, then the one with the lesser key."""
+    if one is None or other is None:
+        return other if one is None else one
+    if one.at != other.at:
+        return one if one.at > other.at else other
+    mine, yours = _RESTRICTIVE.get(one.what, -1), _RESTRICTIVE.get(other.what, -1)
+    if mine != yours:
+        return one if mine > yours else other
+    return one if (one.key, one.what) <= (other.key, other.what) else other
+
+
+def earliest(one: Said | None, other: Said | None) -> Said | None:
+    """The earlier word; in a tie the one with the lesser key."""
+    if one is None or other is None:
+        return other if one is None else one
+    return min(one, other, key=lambda said: (said.at, said.key, said.what))
+
+
+def join(one: Registers, other: Registers) -> Registers:
+    """All that both hold."""
+    if one == other:
+        return one
+    return Registers(
+        person=_join_consent(one.person, other.person),
+        topics=_by_key(one.topics, other.topics, _join_consent),
+        permitted=earliest(one.permitted, other.permitted),
+        unpermitted=earliest(one.unpermitted, other.unpermitted),
+        complaints=_by_key(one.complaints, other.complaints, latest),
+        withdrawn=_by_key(one.withdrawn, other.withdrawn, latest),
+        **{
+            field: latest(getattr(one, field), getattr(other, field))
+            for field in (*_FIELDS, "engaged", "machine_opened")
+        },
+    )
+
+
 _FIELDS: Final = tuple(dict.fromkeys(_LATEST_OF.values()))
 _T = TypeVar("_T")
 

@@ -1,4 +1,7 @@
-"""The clock: folds what time alone, or a new policy, has changed. It only writes down what follows."""
+"""The clock: folds what time alone, or a new policy, has changed.
+
+It only writes down what follows from the times.
+"""
 
 from __future__ import annotations
 

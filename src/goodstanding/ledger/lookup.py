@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import cast
 
 import msgspec
 
-from goodstanding.core.addresses import Address
+from goodstanding.core.addresses import Address, Channel
 from goodstanding.ledger import models
 
 
@@ -35,7 +36,7 @@ def deliveries(ids: Iterable[int]) -> dict[int, Found]:
         "sent_first",
     )
     return {
-        row[0]: Found(row[0], Address(row[1], row[2]), row[3], row[4], row[5], row[6], row[7])
+        row[0]: Found(row[0], Address(cast(Channel, row[1]), row[2]), row[3], row[4], row[5], row[6], row[7])
         for row in rows
     }
 
@@ -51,7 +52,7 @@ def address_ids(addresses: Iterable[Address]) -> dict[Address, int]:
             rows = models.Address.objects.filter(
                 channel=channel, value__in=values[start : start + 10_000]
             ).values_list("value", "pk")
-            found.update((Address(channel, value), pk) for value, pk in rows)
+            found.update((Address(cast(Channel, channel), value), pk) for value, pk in rows)
     return found
 
 

@@ -121,9 +121,7 @@ class Delivery(models.Model):
 
 for _slot in SLOTS:
     for _which in ("first", "last"):
-        Delivery.add_to_class(  # type: ignore[attr-defined]
-            f"{_slot}_{_which}", models.BigIntegerField(null=True)
-        )
+        Delivery.add_to_class(f"{_slot}_{_which}", models.BigIntegerField(null=True))
 
 
 class Event(models.Model):

@@ -1,16 +1,16 @@
-"""Rebuilding: everything again from the events (invariant 3), or only looking whether it differs."""
+"""Rebuilding: everything again from the events (invariant 3), or looking whether it differs."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 from django.db import connection, transaction
 from django.db.backends.utils import CursorWrapper
 
-from goodstanding.core.addresses import Address
+from goodstanding.core.addresses import Address, Channel
 from goodstanding.core.events import Event
 from goodstanding.ledger import accounts, bulk
 from goodstanding.ledger.accounts import Account
@@ -93,7 +93,7 @@ def _events(
         event = Event(
             kind=kind,
             occurred_at=at,
-            address=Address(account.channel, account.value),
+            address=Address(cast(Channel, account.channel), account.value),
             source=source,
             key=key,
             mailing=name,
@@ -132,28 +132,25 @@ def _tallies(cursor: CursorWrapper, *, repair: bool) -> Iterator[Difference]:
     """Where the tallies are not what the rows add up to; with ``repair`` they are set right."""
     mailings, statuses = _counted(cursor)
     cursor.execute("SELECT mailing_id, name, count FROM ledger_mailingtally WHERE count <> 0")
-    stored = {(row[0], row[1]): row[2] for row in cursor.fetchall()}
+    stored = Counter({(row[0], row[1]): row[2] for row in cursor.fetchall()})
     cursor.execute("SELECT day, channel, status, count FROM ledger_statustally WHERE count <> 0")
-    stood = {(row[0], row[1], row[2]): row[3] for row in cursor.fetchall()}
-    found = [
-        Difference(f"tally {place}", str(old.get(place, 0)), str(new.get(place, 0)))
-        for old, new in ((stored, mailings), (stood, statuses))
-        for place in sorted(old.keys() | new.keys(), key=str)
-        if old.get(place, 0) != new.get(place, 0)
-    ]
-    if repair and found:
-        accounts.add_to_tallies(
-            cursor,
-            Counter({p: mailings.get(p, 0) - stored.get(p, 0) for p in mailings | stored}),
-            Counter({p: statuses.get(p, 0) - stood.get(p, 0) for p in statuses | stood}),
-        )
-    yield from found
+    stood = Counter({(row[0], row[1], row[2]): row[3] for row in cursor.fetchall()})
+    by_mailing = Counter({place: mailings[place] - stored[place] for place in mailings | stored})
+    by_status = Counter({place: statuses[place] - stood[place] for place in statuses | stood})
+    for place, off in by_mailing.items():
+        if off:
+            yield Difference(f"tally {place}", str(stored[place]), str(mailings[place]))
+    for day, off in by_status.items():
+        if off:
+            yield Difference(f"tally {day}", str(stood[day]), str(statuses[day]))
+    if repair:
+        accounts.add_to_tallies(cursor, by_mailing, by_status)
 
 
 def _counted(
     cursor: CursorWrapper,
-) -> tuple[dict[tuple[int, str], int], dict[tuple[int, str, str], int]]:
-    mailings: dict[tuple[int, str], int] = {}
+) -> tuple[Counter[tuple[int, str]], Counter[tuple[int, str, str]]]:
+    mailings: Counter[tuple[int, str]] = Counter()
     cursor.execute(
         "SELECT mailing_id, response, count(*), sum(opens), sum(clicks), count(unsubscribed_first),"
         " count(complained_first) FROM ledger_delivery WHERE mailing_id IS NOT NULL"
@@ -164,9 +161,10 @@ def _counted(
             (response, "opens", "clicks", "unsubscribes", "complaints"), counts, strict=True
         ):
             if count:
-                mailings[mailing, name] = mailings.get((mailing, name), 0) + int(count)
+                mailings[mailing, name] += int(count)
     cursor.execute(
         "SELECT coalesce(since, 0) / 86400000000, channel, status, count(*) FROM ledger_address"
         " WHERE policy <> 0 GROUP BY 1, 2, 3"
     )
-    return mailings, {(int(row[0]), row[1], row[2]): row[3] for row in cursor.fetchall()}
+    statuses = Counter({(int(row[0]), row[1], row[2]): row[3] for row in cursor.fetchall()})
+    return mailings, statuses

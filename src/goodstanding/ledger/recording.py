@@ -111,9 +111,9 @@ def _record(cursor: CursorWrapper, heard: list[_Heard], now: int, recorded: Reco
     loaded = accounts.load(cursor, ids.values())
     fresh = _unheard(cursor, heard, ids, now, recorded)
     placed = [_place(loaded[ids[each.event.address]], each, mailings, recorded) for each in fresh]
-    rows = [row for row in placed if row is not None and row.id == 0]
-    for row, id_ in zip(rows, bulk.new_ids(cursor, "ledger_delivery", len(rows)), strict=True):
-        row.id = id_
+    new = list({id(row): row for row in placed if row is not None and row.id == 0}.values())
+    for made, id_ in zip(new, bulk.new_ids(cursor, "ledger_delivery", len(new)), strict=True):
+        made.id = id_
     stored = []
     for each, row in zip(fresh, placed, strict=True):
         if row is _NOWHERE:
@@ -277,7 +277,10 @@ def _unheard(
         + bulk.pairs("address_id", "key", "ledger_event"),
         bulk.paired(places),
     )
-    known = {(row[0], row[1]): _content(*row[2:6], row[6]) for row in cursor.fetchall()}
+    known = {
+        (row[0], row[1]): _content(row[2], row[3], row[4], row[5], row[6])
+        for row in cursor.fetchall()
+    }
     fresh: list[_Heard] = []
     refused = []
     for each, place in zip(heard, places, strict=True):
@@ -305,6 +308,7 @@ def _content(kind: str, at: int, source: str, topic: str | None, detail: str) ->
 
 
 _NOWHERE: Final = Row(-1, None, "")
+"""Stands for a delivery that does not exist."""
 
 
 def _place(
@@ -331,10 +335,9 @@ def _place(
     else:
         mailing = mailings[event.mailing]
         place = (mailing.id, event.recipient)
-    row = account.rows.get(place)
-    if row is None:
-        row = account.rows[place] = Row(0, mailing, place[1])
-    return row
+    if place not in account.rows:
+        account.rows[place] = Row(0, mailing, place[1])
+    return account.rows[place]
 
 
 def _with_mailing(each: _Heard, row: Row | None) -> str:
