@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
@@ -18,6 +19,7 @@ from goodstanding.postoffice.world import World, mailbox
 if TYPE_CHECKING:
     from goodstanding.postoffice.options import Options
 
+log = logging.getLogger(__name__)
 ACTS: Final = readers.ACTS | writers.ACTS
 RELAYED: Final = {
     "refuse": "relay_bounces",
@@ -117,10 +119,10 @@ class Office:
     async def _do(self, act: str, mail: Mail) -> None:
         try:
             await ACTS[act](self, mail)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001
             # Mail is hostile; whatever it breaks, the book must say what was not done.
+            log.warning("%s of a mail to %s failed: %r", act, mail.recipient, error)
             self.enter(mail, "failed", how=act, reply=repr(error))
-            raise
 
     async def _listen(self, clerk: Clerk, number: int) -> int:
         base = self.options.port_base

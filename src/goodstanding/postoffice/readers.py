@@ -112,7 +112,8 @@ async def _look(office: Office, mail: Mail, letter: Letter, browser: Browser) ->
 
 
 def _has(link: Link, words: tuple[str, ...]) -> bool:
-    text = f"{link.text} {link.url}".casefold()
+    """Say whether a link's text, or where it has none its address, has one of the words."""
+    text = (link.text or link.url).casefold()
     return any(word in text for word in words)
 
 
