@@ -1,0 +1,449 @@
+"""What a mailing says, made into one message for each recipient. Pure: no models, no settings.
+
+A content is compiled once: whatever could go wrong is found then, by line, and whatever does not
+depend on the recipient is encoded then. Rendering is joining.
+"""
+
+from __future__ import annotations
+
+import html
+import re
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
+
+import msgspec
+from django.utils.safestring import mark_safe
+
+from goodstanding.core import addresses
+from goodstanding.mailings import links, merge, mime
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Mapping, Sequence
+
+BULK: Final = frozenset({"broadcast", "sequence"})
+"""Purposes that must let everybody leave, and say who writes."""
+AUTOMATIC: Final = frozenset({"transactional", "confirmation"})
+"""Purposes of which no person presses the button: marked so (RFC 3834 section 5)."""
+
+UNSUBSCRIBE: Final = "unsubscribe_url"
+PREFERENCES: Final = "preferences_url"
+POSTAL: Final = "postal_address"
+OURS: Final = frozenset({UNSUBSCRIBE, PREFERENCES, POSTAL})
+"""Merge fields that need no column; they win over a column of the same name."""
+
+_SLOT: Final = "gs_slot_"
+_CLICK: Final = f"{_SLOT}click_"
+_PIXEL: Final = f"{_SLOT}pixel"
+_BREAKS: Final = re.compile(r"[\r\n\x00\x0b\x0c\x85\u2028\u2029]")
+_NOT_IN_HEADER: Final = re.compile(r"[^\x21-\x7e]")
+_NOT_IN_FEEDBACK_ID: Final = re.compile(r"[^A-Za-z0-9._-]+")
+# "=_" occurs in neither quoted-printable nor base64 (RFC 2045 section 6.7).
+_BOUNDARY: Final = "=_goodstanding_alternative"
+
+
+class Content(msgspec.Struct, frozen=True, kw_only=True):
+    """What a mailing says, as it was written; texts are templates of :mod:`.merge`."""
+
+    from_address: str
+    from_name: str = ""
+    reply_to: str | None = None
+    subject: str
+    html: str | None = None
+    text: str | None = None
+    postal_address: str = ""
+    purpose: str = "broadcast"
+    topic: str | None = None
+
+
+class Stamp(Protocol):
+    """What makes one delivery's message its own. Every URL is whole, in ASCII, as signed."""
+
+    @property
+    def delivery(self) -> int:
+        """The delivery's id."""
+
+    @property
+    def date(self) -> int:
+        """Microseconds since 1970."""
+
+    @property
+    def message_id(self) -> str:
+        """``token@domain``, with or without angle brackets."""
+
+    @property
+    def unsubscribe_url(self) -> str:
+        """The footer link's page."""
+
+    @property
+    def preferences_url(self) -> str:
+        """The page where topics are chosen."""
+
+    @property
+    def one_click_url(self) -> str:
+        """Where a mail client posts (RFC 8058)."""
+
+    @property
+    def unsubscribe_mailto(self) -> str | None:
+        """``mailto:…`` for clients that write instead (RFC 2369)."""
+
+    @property
+    def open_url(self) -> str | None:
+        """The pixel; None: opens are not counted."""
+
+    @property
+    def feedback_id(self) -> Sequence[str]:
+        """Up to three names to tell complaints apart by, then the sender's; empty: none."""
+
+    @property
+    def list_id(self) -> str | None:
+        """``news.example.com`` (RFC 2919)."""
+
+    def click_url(self, n: int, /) -> str:
+        """What stands for link number ``n`` of :attr:`Compiled.links`."""
+
+
+class ContentError(ValueError):
+    """A content that must not be sent. ``problems``: one plain sentence each."""
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = tuple(problems)
+
+
+class _Scope(NamedTuple):
+    """What a slot of a message is filled from."""
+
+    fields: Mapping[str, str]
+    stamp: Stamp
+
+
+class _Slotted(NamedTuple):
+    """A template as fixed texts with slots between them."""
+
+    fixed: list[str]
+    slots: list[Callable[[_Scope], str]]
+
+    def values(self, scope: _Scope) -> list[str]:
+        return [slot(scope) for slot in self.slots]
+
+    def render(self, scope: _Scope) -> str:
+        parts = [""] * (len(self.fixed) + len(self.slots))
+        parts[::2] = self.fixed
+        parts[1::2] = self.values(scope)
+        return "".join(parts)
+
+
+class _EncodedPart:
+    """One part of the message: its own headers, and a body with slots."""
+
+    def __init__(self, subtype: str, template: _Slotted) -> None:
+        self._template = template
+        self._body = mime.Body(template.fixed)
+        self._headers = (
+            f'Content-Type: text/{subtype}; charset="utf-8"\r\n'
+            f"Content-Transfer-Encoding: {self._body.encoding}\r\n\r\n"
+        ).encode()
+
+    def render(self, scope: _Scope) -> bytes:
+        return self._headers + self._body.encode(self._template.values(scope))
+
+
+class Compiled:
+    """A content ready to be rendered any number of times, by any number of threads."""
+
+    links: tuple[str, ...]
+    """The web addresses of the HTML part that go by a click link, each once, in order."""
+
+    def __init__(
+        self,
+        content: Content,
+        links: tuple[str, ...],
+        subject: _Slotted,
+        parts: Sequence[tuple[str, _Slotted]],
+    ) -> None:
+        self.links = links
+        self._bulk = content.purpose in BULK
+        self._senders = mime.mailbox("From", content.from_name, _sender(content.from_address))
+        if content.reply_to:
+            self._senders += mime.mailbox("Reply-To", "", _sender(content.reply_to))
+        self._subject = subject
+        self._fixed_subject = (
+            None if subject.slots else mime.unstructured("Subject", subject.fixed[0])
+        )
+        self._last = "Auto-Submitted: auto-generated\r\n" if content.purpose in AUTOMATIC else ""
+        self._last += "MIME-Version: 1.0\r\n"
+        self._parts = [_EncodedPart(subtype, template) for subtype, template in parts]
+        if len(parts) > 1:
+            kind = f'multipart/alternative;\r\n boundary="{_BOUNDARY}"'
+            self._last += f"Content-Type: {kind}\r\n\r\n"
+
+    def render(self, fields: Mapping[str, str], recipient: str, stamp: Stamp) -> bytes:
+        """The whole message for one recipient, with CRLF line ends.
+
+        ``fields``: the recipient's merge fields; what is missing is empty.
+        ``recipient``: a normalised email address.
+
+        Raises:
+            ValueError: the recipient or the stamp cannot stand in a header.
+        """
+        scope = _Scope(fields, stamp)
+        head = f"{self._senders}{self._heading(scope, recipient)}{self._last}".encode()
+        if len(self._parts) == 1:
+            return head + self._parts[0].render(scope)
+        rendered = _BETWEEN.join([part.render(scope) for part in self._parts])
+        return b"".join((head, _BEFORE, rendered, _AFTER))
+
+    def _heading(self, scope: _Scope, recipient: str) -> str:
+        if not mime.is_mailbox(recipient):
+            raise ValueError(f"{recipient[:80]!r} cannot stand in a To header")
+        stamp = scope.stamp
+        subject = self._fixed_subject
+        if subject is None:
+            subject = mime.unstructured("Subject", self._subject.render(scope))
+        message_id = stamp.message_id.strip("<>")
+        given = [message_id]
+        lines = [
+            f"To: {recipient}\r\n",
+            subject,
+            f"Date: {mime.date(stamp.date // 1_000_000)}\r\n",
+            f"Message-ID: <{message_id}>\r\n",
+        ]
+        if self._bulk:
+            mailto = stamp.unsubscribe_mailto
+            by_mail = f"<{mailto}>,\r\n " if mailto else ""
+            lines.append(
+                f"List-Unsubscribe: {by_mail}<{stamp.one_click_url}>\r\n"
+                "List-Unsubscribe-Post: List-Unsubscribe=One-Click\r\n"
+            )
+            given += (stamp.one_click_url, mailto or "")
+            if stamp.list_id:
+                lines.append(f"List-Id: <{stamp.list_id}>\r\n")
+                given.append(stamp.list_id)
+        if stamp.feedback_id:
+            names = [_NOT_IN_FEEDBACK_ID.sub("_", name) for name in stamp.feedback_id]
+            lines.append(f"Feedback-ID: {':'.join(names)}\r\n")
+        if _NOT_IN_HEADER.search("".join(given)):
+            raise ValueError(f"the stamp of delivery {stamp.delivery} cannot stand in a header")
+        return "".join(lines)
+
+
+_BEFORE: Final = f"--{_BOUNDARY}\r\n".encode()
+_BETWEEN: Final = f"\r\n--{_BOUNDARY}\r\n".encode()
+_AFTER: Final = f"\r\n--{_BOUNDARY}--\r\n".encode()
+
+
+def compile_content(content: Content, fields: Collection[str]) -> Compiled:
+    """Check a content and make it ready; ``fields`` are the merge fields that recipients have.
+
+    Raises:
+        ContentError: with everything that is wrong, and on which line.
+    """
+    known = OURS.union(name for name in fields if not name.startswith(_SLOT))
+    problems = _header_problems(content)
+    subject = _template("subject", content.subject, known, problems, markup=False)
+    texts = {"text": content.text, "html": content.html}
+    given = {kind: _source(text) for kind, text in texts.items() if text is not None}
+    if not given:
+        problems.append("a mail needs a text, an HTML part, or both")
+    found = {}
+    for kind, source in given.items():
+        template = _template(kind, source, known, problems, markup=kind == "html")
+        if template is not None and content.purpose in BULK:
+            problems += _footer_problems(kind, source, template)
+        found[kind] = template
+    scanned = links.scan(given["html"]) if "html" in given else None
+    if scanned is not None:
+        problems += [
+            f"html, line {line}: a merge field here would be taken for markup, a script or a"
+            " style: put it between tags, or within the quotes of an attribute"
+            for line in scanned.unquoted
+        ]
+    if problems or subject is None:
+        raise ContentError(problems)
+    urls: tuple[str, ...] = ()
+    if scanned is not None:
+        urls = tuple(dict.fromkeys(place.url for place in scanned.places))
+        rewritten = _rewritten(given["html"], scanned, urls)
+        slots = {*known, _PIXEL, *(f"{_CLICK}{n}" for n in range(len(urls)))}
+        found["html"] = merge.parse(rewritten, slots, markup=True)
+    # Text comes first: the last alternative is the one preferred (RFC 2046 section 5.1.4).
+    compiled = Compiled(
+        content,
+        urls,
+        _slotted(subject, content, markup=False),
+        [
+            (
+                "plain" if kind == "text" else kind,
+                _slotted(template, content, markup=kind == "html"),
+            )
+            for kind, template in found.items()
+            if template is not None
+        ],
+    )
+    _try(compiled, fields)
+    return compiled
+
+
+def _header_problems(content: Content) -> list[str]:
+    problems = [
+        f"{name}: a line end or a NUL cannot stand in a header"
+        for name, value in (
+            ("subject", content.subject),
+            ("from name", content.from_name),
+            ("from address", content.from_address),
+            ("reply-to", content.reply_to or ""),
+        )
+        if _BREAKS.search(value)
+    ]
+    for name, address in (("from address", content.from_address), ("reply-to", content.reply_to)):
+        try:
+            if address is not None and not _sender(address).isascii():
+                problems.append(f"{name}: only ASCII is understood everywhere before the @")
+        except addresses.MalformedAddress as exc:
+            problems.append(f"{name}: {exc}")
+    if not mime.one_line(content.subject):
+        problems.append("subject: it is empty")
+    if content.purpose in BULK and not content.postal_address.strip():
+        problems.append(
+            f"a {content.purpose} must say where the sender is: no postal address is set"
+        )
+    return problems
+
+
+def _sender(address: str) -> str:
+    return addresses.normalise("email", address).value
+
+
+def _source(text: str) -> str:
+    return text.replace("\r\n", "\n").replace("\r", "\n").replace("\x00", "")
+
+
+def _template(
+    where: str, source: str, known: Collection[str], problems: list[str], *, markup: bool
+) -> merge.Merge | None:
+    try:
+        return merge.parse(source, known, markup=markup)
+    except merge.MergeError as exc:
+        problems += [f"{where}, line {line}: {text}" for line, text in exc.problems]
+        return None
+
+
+def _footer_problems(kind: str, source: str, template: merge.Merge) -> list[str]:
+    """What everybody must see may hang on no condition and hide in no comment."""
+    commented = links.scan(source).commented if kind == "html" else []
+    problems = []
+    for name, what in ((UNSUBSCRIBE, "an unsubscribe link"), (POSTAL, "the postal address")):
+        seen = sum(isinstance(p, merge.Field) and p.name == name for p in template.parts)
+        hidden = sum(
+            links.within(match.start(), commented)
+            for match in re.finditer(rf"{{{{\s*{name}\s*}}}}", source)
+        )
+        if seen <= hidden:
+            problems.append(
+                f"{kind}: {what} is missing: write {{{{ {name} }}}} where everybody sees it,"
+                " outside of any condition and comment"
+            )
+    return problems
+
+
+def _rewritten(source: str, scanned: links.Scan, urls: tuple[str, ...]) -> str:
+    """The HTML with slots for its click links and the pixel."""
+    numbers = {url: n for n, url in enumerate(urls)}
+    slots = [(p.start, p.end, f'"{{{{ {_CLICK}{numbers[p.url]} }}}}"') for p in scanned.places]
+    slots.append((scanned.body_end, scanned.body_end, f"{{{{ {_PIXEL} }}}}"))
+    pieces: list[str] = []
+    at = 0
+    for start, end, slot in sorted(slots):
+        pieces += (source[at:start], slot)
+        at = end
+    return "".join([*pieces, source[at:]])
+
+
+def _slotted(template: merge.Merge, content: Content, *, markup: bool) -> _Slotted:
+    """The template with what is the same for all put into the fixed texts."""
+    fixed, slots = [""], []
+    for part in template.parts:
+        if isinstance(part, str):
+            fixed[-1] += part
+        elif isinstance(part, merge.Field) and part.name == POSTAL:
+            fixed[-1] += _postal(content, markup=markup)
+        else:
+            fixed.append("")
+            if isinstance(part, merge.Field):
+                slots.append(_field_slot(part.name, markup=markup))
+            else:
+                slots.append(_block_slot(template, part, content))
+    return _Slotted(fixed, slots)
+
+
+def _postal(content: Content, *, markup: bool) -> str:
+    text = _source(content.postal_address).strip()
+    return html.escape(text).replace("\n", "<br>\n") if markup else text
+
+
+def _field_slot(name: str, *, markup: bool) -> Callable[[_Scope], str]:
+    value = _value_of(name)
+    if not markup or name == _PIXEL:
+        return value
+    escape = html.escape
+    return lambda scope: escape(value(scope))
+
+
+def _block_slot(
+    template: merge.Merge, block: merge.Block, content: Content
+) -> Callable[[_Scope], str]:
+    values = {name: _value_of(name) for name in block.names if name != POSTAL}
+    fixed = {POSTAL: _source(content.postal_address).strip()} if POSTAL in block.names else {}
+    render = template.render_block
+
+    def slot(scope: _Scope) -> str:
+        return render(block, {name: value(scope) for name, value in values.items()} | fixed)
+
+    return slot
+
+
+def _value_of(name: str) -> Callable[[_Scope], str]:
+    """Where the value of a merge field comes from; unescaped."""
+    if name == UNSUBSCRIBE:
+        return lambda scope: scope.stamp.unsubscribe_url
+    if name == PREFERENCES:
+        return lambda scope: scope.stamp.preferences_url
+    if name == _PIXEL:
+        return _pixel
+    if name.startswith(_CLICK):
+        number = int(name.removeprefix(_CLICK))
+        return lambda scope: scope.stamp.click_url(number)
+    clean = mime.clean
+    return lambda scope: clean(scope.fields.get(name) or "")
+
+
+def _pixel(scope: _Scope) -> str:
+    url = scope.stamp.open_url
+    if not url:
+        return ""
+    return mark_safe(f'<img src="{html.escape(url)}" width="1" height="1" alt="">')  # noqa: S308
+
+
+class _Trial:
+    """A stamp for trying a content before anything is sent."""
+
+    delivery = 0
+    date = 0
+    message_id = "trial@example.com"
+    unsubscribe_url = preferences_url = one_click_url = "https://example.com/"
+    unsubscribe_mailto = list_id = None
+    open_url: str | None = None
+    feedback_id: tuple[str, ...] = ()
+
+    def click_url(self, n: int, /) -> str:
+        return f"https://example.com/{n}"
+
+
+def _try(compiled: Compiled, fields: Collection[str]) -> None:
+    """Render with nothing and with something: what fails on any value fails now."""
+    for value in ("", "1", "two words\nand a line"):
+        try:
+            compiled.render(dict.fromkeys(fields, value), "trial@example.com", _Trial())
+        except Exception as exc:
+            raise ContentError(
+                [f"it cannot be rendered where fields are {value!r}: {exc}"]
+            ) from exc
