@@ -59,10 +59,11 @@ class PostOffice:
         return [line["did"] for line in self.lines(recipient)]
 
     def wait_line(self, recipient: str, did: str) -> dict[str, Any]:
-        return wait_for(
-            lambda: next((x for x in self.lines(recipient) if x["did"] == did), None),
+        [line, *_] = wait_for(
+            lambda: [line for line in self.lines(recipient) if line["did"] == did],
             f"{did} of {recipient}",
         )
+        return line
 
     def status(self) -> dict[str, Any]:
         return cast("dict[str, Any]", self.ask("/status"))
@@ -136,8 +137,8 @@ class Listener:
 
     def mail_to(self, recipient: str) -> tuple[str, EmailMessage]:
         """Wait for a mail to somebody; return its envelope's sender, and the mail."""
-        sender, _, content = wait_for(
-            lambda: next((mail for mail in self.got if recipient in mail[1]), None),
+        [(sender, _, content), *_] = wait_for(
+            lambda: [mail for mail in self.got if recipient in mail[1]],
             f"a mail to {recipient}",
         )
         return sender, message_from_bytes(content, policy=policy.default)

@@ -83,11 +83,8 @@ def test_the_control_door_knows_and_changes_tempers(office: PostOffice) -> None:
     finally:
         weights = {name: temper.weight for name, temper in world.tempers.items()}
         office.ask("/temper", {"provider": "tegami.example", "weights": weights})
-    for wrong in (
-        {"provider": "x", "weights": {}},
-        [],
-        {"provider": "pear.example", "weights": {}},
-    ):
+    wrongs: list[object] = [[], {"provider": "x", "weights": {}}]
+    for wrong in [*wrongs, {"provider": "pear.example", "weights": {}}]:
         with pytest.raises(HTTPError, match="400"):
             office.ask("/temper", wrong)
 

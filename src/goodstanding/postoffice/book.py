@@ -1,4 +1,16 @@
-"""The book: one JSON line for every act of the post office, written before it is answered."""
+"""The book: one JSON line for every act of the post office.
+
+``did`` is one of
+
+- ``accepted``, ``refused``, ``deferred``: what a door said, written before it is said;
+- ``cut_before_dot``, ``cut_after_dot``: a connection was cut (the second after ``accepted``);
+- ``reported`` (``how``: ``failed``, ``delayed``, ``prose``), ``complained``, ``auto_replied``,
+  ``replied``: a letter was sent back, and the listener took it;
+- ``opened``, ``clicked``, ``scanned`` (``how``: the method): a page was fetched;
+- ``unsubscribed`` (``how``: ``header``, ``mail``, ``page``, ``page_reason``, ``page_spam``);
+- ``unsent``: there is nobody to send a letter to; ``failed``: an act did not succeed, with the
+  reason in ``reply``.
+"""
 
 from __future__ import annotations
 

@@ -89,7 +89,8 @@ class Desk:
     def _is_patient(self, temper: str, sender: str, recipient: str) -> bool:
         pause = self._world.tempers[temper].pause
         wait = chance.between(pause, self._options.seed, "pause", recipient) * self._options.pace
-        return time.monotonic() - self._count(temper, sender, recipient).first >= wait > 0
+        tries = self._count(temper, sender, recipient)
+        return tries.times > 1 and time.monotonic() - tries.first >= wait
 
     def _is_often(self, temper: str, sender: str, recipient: str) -> bool:
         low, high = self._world.tempers[temper].tries
