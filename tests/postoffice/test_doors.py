@@ -46,7 +46,7 @@ def test_every_provider_has_a_door_a_banner_and_a_name_of_its_own(office: PostOf
     [
         ("unknown_user", "uni-altstadt.example", r"550 5\.1\.1 .*(User unknown|does not exist)"),
         ("unknown_user", "bigmail.example", r"(?s)550 5\.1\.1 .*does not exist.*\n.*bsmtp"),
-        ("unknown_user", "northwind-group.example", r"550 5\.4\.1 .*Access denied"),
+        ("unknown_user", "northwind-group.example", r"550 5\.1\.10 .*RecipientNotFound"),
         ("mailbox_full", "uni-altstadt.example", r"552 5\.2\.2 .*(full|quota)"),
         ("refuses_reputation", "hotlook.example", r"550 5\.7\.1 .*block list \(S31[45]0\)"),
         ("refuses_reputation", "oldmail.example", r"55[04] 5\.7\.1 .*(blocked|reputation)"),
