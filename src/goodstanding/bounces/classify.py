@@ -44,6 +44,7 @@ def classify(
     provider: str | None = None,
     host: str | None = None,
     recipient: str | None = None,
+    reporter: str | None = None,
 ) -> Verdict:
     """Decide by the first of ``texts`` that a rule knows, else by the codes.
 
@@ -51,7 +52,7 @@ def classify(
     not outrank a code that says more.
     """
     provider = provider or providers.by_host(host)
-    ranked: list[_Candidate] = []
+    ranked = _by_codes(status, code)
     for text in texts:
         folded = fold(text)
         hits = matcher().scan(folded)
@@ -59,17 +60,21 @@ def classify(
         ranked += _by_words(hits, folded, status, code, provider)
         if any(one.rank[1] > _VAGUE for one in ranked):
             break
-    provider = provider or providers.by_recipient(recipient)
+    provider = provider or providers.by_recipient(recipient) or providers.by_host(reporter)
     if provider is not None:
         ranked += _by_provider(provider, status, code)
-    ranked += _by_codes(status, code)
     if not ranked:
         return Verdict("undetermined", CATEGORIES["undetermined"].disposition, None, None, provider)
-    # Sorting is stable: among equals the longest words, then the words before the codes.
+    # Among equals the longest words; a code has none.
     ranked.sort(key=lambda one: (one.rank, len(one.words or "")), reverse=True)
     best = ranked[0]
     second = next((one for one in ranked if one.category != best.category), None)
     return Verdict(best.category, _disposition(best, second), best.name, best.words, provider)
+
+
+def says_something(text: str) -> bool:
+    """Whether any rule knows any of the words of ``text``."""
+    return any(isinstance(hit.entry, Rule) for hit in matcher().scan(fold(text)))
 
 
 def _by_words(

@@ -19,7 +19,7 @@ _KINDS: Final[dict[str, Kind]] = {
     "relayed": "delivered",
     "expanded": "delivered",
 }
-_STATUS: Final = re.compile(r"[245]\.\d{1,3}\.\d{1,3}")
+_STATUS: Final = re.compile(r"([245]\.\d{1,3}\.\d{1,3})[ \t]*(?:\((.{1,500})\))?")
 _FIELDS: Final = re.compile(
     r"^[ \t]{0,4}(?:Final|Original)-Recipient[ \t]*:", re.IGNORECASE | re.MULTILINE
 )
@@ -42,8 +42,9 @@ def extract(contents: list[str], notice: str) -> list[Said]:
             if said is not None:
                 found.append(said)
     everyone = [said.recipient for said in found if said.recipient]
+    alone = len(set(everyone)) < 2
     for said in found:
-        said.context = [_near(notice, said, everyone), notice]
+        said.context = [notice] if alone else [_near(notice, said, everyone)]
     return found
 
 
@@ -58,16 +59,17 @@ def _recipient(group: fields.Group, reporter: str) -> Said | None:
     status = _STATUS.search(group.get("status", [""])[0])
     diagnostics = [fields.typed(value)[1] for value in group.get("diagnostic-code", [])]
     kind = _KINDS.get(action or "", "bounce")
-    if action not in _KINDS and status and status[0][0] == "2":
+    if action not in _KINDS and status and status[1][0] == "2":
         kind = "delivered"
     return Said(
         kind=kind,
         recipient=recipient,
         original_recipient=original,
         action=action,
-        status=status[0] if status else None,
-        text=" ".join(one for one in diagnostics if one),
-        host=_host(group, "remote-mta") or reporter or None,
+        status=status[1] if status else None,
+        text=" ".join(one for one in diagnostics if one) or (status and status[2]) or "",
+        host=_host(group, "remote-mta") or None,
+        reporter=reporter or None,
     )
 
 
@@ -87,7 +89,7 @@ def _near(notice: str, said: Said, everyone: list[str]) -> str:
     names = [name for name in (said.recipient, said.original_recipient) if name]
     low = notice.lower()
     starts = [at for name in names if (at := low.find(name.lower())) >= 0]
-    if not starts or len(set(everyone)) < 2:
+    if not starts:
         return ""
     begin = min(starts)
     end = min(

@@ -16,7 +16,7 @@ _LIMIT: Final = 100
 
 
 def extract(seen: View) -> list[Report]:
-    """A report for each recipient that the feedback names; one without recipient if it names none."""
+    """A report for each recipient that is named; one without recipient where none is."""
     reports: list[Report] = []
     for content in seen.feedback[:5]:
         merged: fields.Group = {}
@@ -38,6 +38,7 @@ def old_form(seen: View) -> list[Report]:
 
 
 def _reports(seen: View, feedback_type: str, group: fields.Group) -> list[Report]:
+    named: list[str | None] = [*_recipients(seen, group)]
     kind: Kind = "authentication_report" if feedback_type in _AUTHENTICATION else "complaint"
     provider = providers.by_host(text.sender_domain(seen.first("from")))
     said = " ".join(seen.notice.split())[: text.SAID] or None
@@ -49,7 +50,7 @@ def _reports(seen: View, feedback_type: str, group: fields.Group) -> list[Report
             text=said,
             provider=provider,
         )
-        for recipient in _recipients(seen, group) or [None]
+        for recipient in named or [None]
     ]
 
 

@@ -1,4 +1,4 @@
-"""Groups of fields, as RFC 3464 and RFC 5965 write them: header-like, groups parted by blank lines."""
+"""Groups of fields as RFC 3464 and RFC 5965 write them: like headers, parted by blank lines."""
 
 from __future__ import annotations
 
@@ -20,39 +20,28 @@ Group = dict[str, list[str]]
 
 def groups(text: str) -> list[Group]:
     """The groups of ``text``, each lower-cased field name to its unfolded values."""
-    found: list[Group] = []
-    current: Group = {}
+    found: list[Group] = [{}]
     last: list[str] | None = None
     for line in text.split("\n", LINES)[:LINES]:
-        if not line.strip():
-            if current:
-                found.append(current)
-                current = {}
-                if len(found) == GROUPS:
-                    break
+        bare = line.strip()
+        match = None if line[:1] in " \t" and last is not None else _FIELD.match(line)
+        if not bare:
             last = None
-            continue
-        if line[0] in " \t" and last is not None:
-            if len(last[-1]) < FIELD:
-                last[-1] += " " + line.strip()
-            continue
-        match = _FIELD.match(line)
-        if match:
+            if found[-1]:
+                found.append({})
+        elif match:
             name = match[1].lower()
-            if name in _ONCE and name in current:
+            if name in _ONCE and name in found[-1]:
                 # The blank line between two recipients is missing.
-                found.append(current)
-                current = {}
-                if len(found) == GROUPS:
-                    break
-            last = current.setdefault(name, [])
+                found.append({})
+            last = found[-1].setdefault(name, [])
             last.append(match[2].strip()[:FIELD])
         elif last is not None and len(last[-1]) < FIELD:
-            # Some mailers forget to indent what they fold.
-            last[-1] += " " + line.strip()
-    if current:
-        found.append(current)
-    return found
+            # Folded; some mailers forget to indent.
+            last[-1] += " " + bare
+        if len(found) > GROUPS:
+            break
+    return [group for group in found if group]
 
 
 def typed(value: str) -> tuple[str, str]:
@@ -64,12 +53,15 @@ def typed(value: str) -> tuple[str, str]:
 
 
 def address(value: str) -> str:
-    """The address of a ``*-Recipient`` field: RFC 3464, with the escapes of RFC 3461 and RFC 6533."""
+    """The address of a ``*-Recipient`` field (RFC 3464), escapes of RFC 3461 and RFC 6533 undone."""
     kind, text = typed(value)
     text = text.strip()
     if "<" in text and ">" in text:
         text = text[text.rfind("<") + 1 : text.rfind(">")]
-    text = text.strip("<>\"' ").removeprefix("smtp:").removeprefix("SMTP:")
+    text = text.strip("<> ")
+    if text[:1] in "\"'" and text[-1:] == text[:1]:
+        text = text[1:-1]
+    text = text.removeprefix("smtp:").removeprefix("SMTP:")
     if kind == "utf-8" or "\\x{" in text:
         text = _UNITEXT.sub(_character, text)
     if kind == "rfc822" and "+" in text and _XTEXT.search(text.partition("@")[0]) and "+2B" in text:

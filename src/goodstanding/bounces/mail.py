@@ -13,10 +13,10 @@ from goodstanding.bounces import (
     providers,
     text,
 )
-from goodstanding.bounces.classify import classify
+from goodstanding.bounces.classify import classify, says_something
 from goodstanding.bounces.guard import guard
 from goodstanding.bounces.parse import parse
-from goodstanding.bounces.reply import is_generic, take_apart
+from goodstanding.bounces.reply import is_generic, quoted, take_apart
 from goodstanding.bounces.report import Kind, Reading, Report
 from goodstanding.bounces.said import Said
 from goodstanding.bounces.signals import Signals, signals
@@ -34,7 +34,7 @@ def read(message: bytes) -> list[Report]:
 
 
 def read_mail(message: bytes) -> Reading:
-    """``message`` as read: its reports, its date, and the original that it returns. Never raises."""
+    """``message`` as read: reports, date, and the original that it returns. Never raises."""
     seen = view(parse(guard(message)))
     subject = text.header(seen.first("subject"))
     return Reading(
@@ -58,11 +58,12 @@ def _reports(seen: View, subject: str) -> list[Report]:
     heard = signals(seen, subject)
     if heard.enough("bounce") and (found := _told(seen, heard)):
         return [_classified(said) for said in found]
-    for kind in ("challenge", "auto_reply"):
-        if heard.enough(kind):
-            return [_about_sender(seen, kind)]
     if _asks_to_leave(seen, heard):
         return [_about_sender(seen, "unsubscribe_request")]
+    if heard.enough("challenge"):
+        return [_about_sender(seen, "challenge")]
+    if heard.enough("auto_reply"):
+        return [_about_sender(seen, "auto_reply")]
     if _AGGREGATE.match(subject) and any(
         "zip" in one.content_type for one in seen.root.children or [seen.root]
     ):
@@ -93,18 +94,20 @@ def _told(seen: View, heard: Signals) -> list[Said]:
 
 
 def _classified(said: Said) -> Report:
+    heard = quoted(said.text)
     reply = take_apart(said.text)
-    code, status = reply.code, said.status
-    if code is None or (status is None and reply.status is None):
-        for wider in said.context:
-            around = take_apart(wider)
-            code = code or around.code
-            if status is None and reply.status is None:
-                status = around.status
-            if code:
-                break
-    if is_generic(status) and reply.status is not None:
-        status = reply.status
+    spoken = take_apart(heard) if heard else reply
+    code = spoken.code or reply.code
+    status = said.status
+    if spoken.status is not None and (is_generic(status) or spoken.code is not None or heard):
+        # What the server said is nearer to it than what the reporter made of it.
+        status = spoken.status
+    for wider in said.context:
+        if code is not None:
+            break
+        around = take_apart(quoted(wider) or wider)
+        code = around.code
+        status = status or around.status
     words = reply.text or " ".join(" ".join(said.context[:1]).split())
     report = Report(
         kind=said.kind,
@@ -118,12 +121,14 @@ def _classified(said: Said) -> Report:
     )
     if said.kind not in ("bounce", "delayed"):
         return report
+    own = [heard] if heard and says_something(heard) else [heard, reply.text, *said.context]
     verdict = classify(
-        [one for one in (reply.text, *said.context) if one],
+        [one for one in own if one],
         status=status,
         code=code,
         host=said.host,
         recipient=said.recipient,
+        reporter=said.reporter,
     )
     return Report(
         kind=report.kind,

@@ -64,12 +64,9 @@ def extract(text: str) -> tuple[list[Said], list[Report]]:
     text = text.strip()
     if not text.startswith("{") or ("otificationType" not in text and "eventType" not in text):
         return [], []
-    try:
-        # A footer may follow the JSON.
-        text = text[: text.rfind("}") + 1]
-        inner = _ENVELOPE.decode(text).message
-        heard = _NOTIFICATION.decode(inner or text)
-    except (msgspec.DecodeError, RecursionError):
+    # Sendmail breaks over-long lines by "!", a line end and a space.
+    heard = _decode(text) or _decode(text.replace("!\n ", ""))
+    if heard is None:
         return [], []
     said: list[Said] = []
     if heard.bounce:
@@ -96,6 +93,15 @@ def extract(text: str) -> tuple[list[Said], list[Report]]:
             for one in heard.complaint.complained_recipients[:_LIMIT]
         ]
     return said[:_LIMIT], reports
+
+
+def _decode(text: str) -> _Notification | None:
+    text = text[: text.rfind("}") + 1]  # a footer may follow
+    try:
+        inner = _ENVELOPE.decode(text).message
+        return _NOTIFICATION.decode(inner or text)
+    except (msgspec.DecodeError, RecursionError):
+        return None
 
 
 def _said(kind: Kind, one: _Recipient, context: list[str]) -> Said:

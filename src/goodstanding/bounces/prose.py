@@ -18,16 +18,22 @@ RECIPIENTS: Final = 100
 SECTION: Final = 3000  # characters of one recipient's section
 
 _OPENS: Final = re.compile(
-    rf"[ \t]*(?:[-*•][ \t]+|To:[ \t]+|Recipients?:[ \t]*|(?:User|Address|RCPT TO|Failed recipient)[ \t]*:[ \t]*)?"
+    r"[ \t]*(?:[-*•][ \t]+|Recipients?:[ \t]*"
+    r"|(?:User|Address|RCPT TO|Failed recipient)[ \t]*:[ \t]*)?"
     rf"""["'<\[(]{{0,2}}(?:mailto:)?({ADDRESS})["'>\])]{{0,2}}(?P<rest>.*)""",
     re.IGNORECASE,
 )
 _DIALOGUE: Final = re.compile(
-    rf"[ \t]*(?:<<<|>>>)?[ \t]*(?:[245]\d\d[ -]+(?:[245]\.\d\.\d{{1,3}} )?|RCPT TO:[ \t]*)<?({ADDRESS})>?(?:\.\.\.|>|,|:|$)",
+    r"[ \t]*(?:<<<|>>>)?[ \t]*(?:[245]\d\d[ -]+(?:[245]\.\d\.\d{1,3} )?|RCPT TO:[ \t]*)"
+    rf"<?({ADDRESS})>?(?:\.\.\.|>|,|:|$)",
     re.IGNORECASE,
 )
+_VERDICT: Final = re.compile(
+    rf"[ \t]*[245]\d\d[ -]+(?:[245]\.\d\.\d{{1,3}} )?<({ADDRESS})>\.\.\. ", re.IGNORECASE
+)
+_TALKING: Final = re.compile(r"[ \t.]*while talking to ", re.IGNORECASE)
 _SENTENCE: Final = re.compile(
-    rf"(?:\bto|\bfor|recipients?|user|userid|address(?:es)?|mailbox|account|undeliverable to|rcpt to|user name)"
+    r"(?:\bto|\bfor|recipients?|user|userid|address(?:es)?|mailbox|account|user name)"
     rf"[ \t]*:?[ \t]*[\"'<(]?({ADDRESS})",
     re.IGNORECASE,
 )
@@ -55,8 +61,17 @@ def _sections(notice: str, own: set[str]) -> dict[str, str]:
     opened: dict[str, list[str]] = {}
     names: dict[str, str] = {}
     current: list[str] | None = None
+    dialogue: list[str] = []
     for line in notice.split("\n", LINES)[:LINES]:
         found = None
+        verdict = _VERDICT.match(line) if "@" in line else None
+        if verdict and (address := clean_address(verdict[1])) and address.lower() not in own:
+            # Sendmail closes what was said of one recipient with its own line.
+            key = names.setdefault(address.lower(), address)
+            if len(opened) < RECIPIENTS or key in opened:
+                opened.setdefault(key, []).extend([*dialogue, line])
+            current, dialogue = None, []
+            continue
         if "@" in line:
             found = _DIALOGUE.match(line) or _OPENS.match(line)
         address = clean_address(found[1]) if found else None
@@ -66,8 +81,12 @@ def _sections(notice: str, own: set[str]) -> dict[str, str]:
                 current = opened.setdefault(key, [])
                 current.append(found.groupdict().get("rest") or line)
                 continue
-        if current is not None:
+        if _TALKING.match(line):
+            current, dialogue = None, []
+        elif current is not None:
             current.append(line)
+        elif len(dialogue) < 20:
+            dialogue.append(line)
     return {key: "\n".join(lines)[:SECTION] for key, lines in opened.items()}
 
 

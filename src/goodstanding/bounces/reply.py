@@ -8,7 +8,7 @@ from typing import Final
 import msgspec
 
 _LEAD: Final = re.compile(
-    r"\s*(?:smtp;\s*)?(?:(?:SMTP|smtp) (?:error|code)[:# ]*)?([2-5]\d\d)(?=[ :;\-.(#<\t\n]|$)"
+    r"\s*(?:smtp;\s*)?(?:(?:SMTP|smtp) (?:error|code)[:# ]*)?([2-5]\d\d)(?=[ :;,\-(#<\t\n]|$)"
 )
 _ANYWHERE: Final = re.compile(
     r"(?:(?:said|was|with|returned|response|replied|reason|error|message|code|status|:|\]|\)|<<<|>>>)\s*:?"
@@ -16,6 +16,14 @@ _ANYWHERE: Final = re.compile(
     re.IGNORECASE,
 )
 _STATUS: Final = re.compile(r"(?<![\d.])([245]\.\d{1,3}\.\d{1,3})(?![\d.]*\d)")
+
+
+_QUOTED: Final = re.compile(
+    r"(?:\bsaid:?|\]:|response was:?|server returned was:?|error_code ?:|<<<|responded with:?"
+    r"|error '?)\s*"
+    r"((?:[45]\d\d[\s,-]|[45]\.\d\.\d).{3,2000})",
+    re.IGNORECASE | re.DOTALL,
+)
 
 
 class Reply(msgspec.Struct, frozen=True):
@@ -35,6 +43,12 @@ def take_apart(text: str) -> Reply:
         code = found[1]
     status = find_status(text, code)
     return Reply(code, status, _join(text, code, status))
+
+
+def quoted(text: str) -> str:
+    """The reply of the remote server that ``text`` quotes, without the reporter's own words."""
+    found = _QUOTED.search(text[:8192])
+    return found[1] if found else ""
 
 
 def find_status(text: str, code: str | None = None) -> str | None:

@@ -19,8 +19,9 @@ class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     ``patterns`` are regular expressions over lower-cased text with single spaces; any one of them
     will do; they match bytes, so no character outside ASCII may stand in a class. With ``provider``
     the rule holds only for replies of these providers, and outranks every rule without. With
-    ``status`` or ``code`` the enhanced status code or the reply code must be one of them. Among the rules that match, the highest ``priority`` decides,
-    then the longest words. 50 is a plain statement; 20 and below is vaguer than a status code.
+    ``status`` or ``code`` the enhanced status code or the reply code must be one of them. Among the
+    rules that match, the highest ``priority`` decides, then the longest words. 50 is a plain
+    statement; 20 and below is vaguer than a status code.
     """
 
     name: str

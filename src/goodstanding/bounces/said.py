@@ -11,7 +11,8 @@ class Said(msgspec.Struct, kw_only=True):
     """One recipient's failure, delay or success as the mail tells it.
 
     ``text`` is what the server said; ``context`` are wider texts, nearest first, for where that
-    means nothing. ``host`` is the server that said it.
+    means nothing. ``host`` is the server that
+    said it, ``reporter`` the one that tells of it.
     """
 
     kind: Kind = "bounce"
@@ -22,3 +23,4 @@ class Said(msgspec.Struct, kw_only=True):
     text: str = ""
     context: list[str] = []
     host: str | None = None
+    reporter: str | None = None

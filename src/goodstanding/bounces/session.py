@@ -5,7 +5,7 @@ from __future__ import annotations
 from goodstanding.bounces import providers
 from goodstanding.bounces.classify import classify
 from goodstanding.bounces.reply import take_apart
-from goodstanding.bounces.report import Report
+from goodstanding.bounces.report import Kind, Report
 from goodstanding.bounces.text import SAID
 
 
@@ -14,13 +14,13 @@ def read_reply(text: str, provider: str | None = None) -> Report:
 
     The reply is read as finally given: the words decide its category, also of a 4xx. That a 4xx in
     a session is temporary is for the caller to know. A 2xx is ``delivered``. ``provider`` is a
-    provider's name, a domain of it, or the name of the host that answered. Never raises on any text.
+    provider's name, a domain of it, or the host that answered. Never raises on any text.
     """
     reply = take_apart(text)
     named = providers.named(provider)
     said = reply.text[:SAID] or None
     if reply.code is not None and reply.code[0] in "23":
-        kind = "delivered" if reply.code[0] == "2" else "not_a_report"
+        kind: Kind = "delivered" if reply.code[0] == "2" else "not_a_report"
         return Report(kind=kind, status=reply.status, code=reply.code, text=said, provider=named)
     verdict = classify([reply.text], status=reply.status, code=reply.code, provider=named)
     return Report(

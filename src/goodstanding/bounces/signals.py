@@ -14,7 +14,7 @@ from goodstanding.bounces.view import View
 ENOUGH: Final = 3
 BODY: Final = 4000  # characters of the notice that are looked at
 
-_QUOTED: Final = re.compile(r"^[ \t]*(?:>(?!>>)|\|)[^\n]*$", re.MULTILINE)
+_QUOTED: Final = re.compile(r"^[ \t]*>(?!>>)[^\n]*$", re.MULTILINE)
 _REPLY: Final = re.compile(r"\s*(?:re|aw|sv|antw)\s*:", re.IGNORECASE)
 
 

@@ -19,8 +19,10 @@ FIELDS = 400
 FIELD = 4000  # bytes of one unfolded field
 
 _FIELD = re.compile(rb"([!-9;-~]{1,80})[ \t]*:(.*)", re.DOTALL)
-_PART = re.compile(rb"^--(?!-)([^\n]*)\n(?=(?i:content-[a-z-]+[ \t]*:)|\n)", re.MULTILINE)
-_TERMINAL = re.compile(rb"\n--(?!-)[^\n]*--[ \t]*(?:\n|\Z)")
+_PART = re.compile(
+    rb"^--(?:[^\n]*\n(?=(?i:content-[a-z-]+[ \t]*:))|(?=-*[^\s-])\S*\n(?=\n))", re.MULTILINE
+)
+_TERMINAL = re.compile(rb"\n--(?=-*[^\s-])\S*--[ \t]*(?:\n|\Z)")
 
 
 def split(message: bytes) -> Part:

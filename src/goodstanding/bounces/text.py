@@ -20,6 +20,7 @@ SAID = 2000  # characters kept of what a server said
 ADDRESS: Final = r"[^\s<>()\[\],;:\"'@\\{}|*]{1,128}@[^\s<>()\[\],;:\"'@\\{}|*=/?&]{1,255}"
 _ADDRESS: Final = re.compile(rf'(?:"[^"\n]{{1,64}}"@[\w.-]{{1,255}}|{ADDRESS})')
 _CHARSET: Final = re.compile(r"""charset\s*=\s*["']?([\w.:+-]{1,40})""", re.IGNORECASE)
+_ASCII_DOMAIN: Final = re.compile(r"(?:[a-z0-9-]+\.)+[a-z]{2,}(?=[^a-z0-9.-])", re.IGNORECASE)
 _TAG: Final = re.compile(r"<(?:!--|[a-zA-Z/!?])[^<>]*>")
 _BREAK: Final = re.compile(r"<(?:br|/p|/div|/tr|/h\d|/li|p)\b[^<>]*>", re.IGNORECASE)
 _SILENT: Final = re.compile(r"<(style|script|head)\b[^<>]*>", re.IGNORECASE)
@@ -49,9 +50,13 @@ def decode(content: bytes, content_type: str) -> str:
     found = _CHARSET.search(content_type)
     if found and (codec := _codec(found[1].lower())) and codec not in ("ascii", "utf-8"):
         try:
-            return content.decode(codec, "replace")
+            return content.decode(codec)
         except (ValueError, LookupError):
             pass
+        try:
+            return content.decode()
+        except UnicodeDecodeError:
+            return content.decode(codec, "replace")
     try:
         if b"\x1b$" in content:
             return content.decode("iso2022_jp", "replace")
@@ -118,6 +123,10 @@ def clean_address(text: str) -> str | None:
     """One address without its brackets and trailing punctuation, or None where it is none."""
     text = text.strip().strip("<>").rstrip(".,;:!?'\"").removeprefix("mailto:")
     local, at, domain = text.rpartition("@")
+    if domain and not domain.isascii() and (ascii_domain := _ASCII_DOMAIN.match(domain)):
+        # Languages without spaces run on behind the address.
+        domain = ascii_domain[0]
+        text = f"{local}@{domain}"
     if not at or not local or not domain or domain[0] in ".-" or len(text) > 320:
         return None
     return text

@@ -14,6 +14,16 @@ from goodstanding.bounces.part import Part
 
 ORIGINAL_FIELDS: Final = 200
 
+_ORIGINALS: Final = {
+    "message/rfc822",
+    "message/global",
+    "message/partial",
+    "message/global-headers",
+    "text/rfc822-headers",
+    "text/rfc822-header",
+    "text/rfc822",
+}
+
 _HEADER: Final = re.compile(
     r"([A-Za-z][A-Za-z0-9-]{0,60}):[ \t]*([^\n]{0,2000}(?:\n[ \t][^\n]{0,2000}){0,50})(?:\n|\Z)"
 )
@@ -72,34 +82,24 @@ def _walk(part: Part, seen: View, notices: list[str]) -> None:
         seen.status.append(_machine_text(part))
     elif kind == "message/feedback-report":
         seen.feedback.append(_machine_text(part))
-    elif kind in ("message/rfc822", "message/global", "message/partial"):
-        if part.children and not seen.original:
-            seen.original = _firsts(part.children[0].headers)
-            _look_inside(part.children[0], seen)
-        elif part.content and not seen.original:
-            seen.original = _headers_in(text.of_part(part))
-    elif kind in (
-        "text/rfc822-headers",
-        "text/rfc822-header",
-        "message/global-headers",
-        "text/rfc822",
-    ):
+    elif kind in _ORIGINALS:
         if not seen.original:
-            seen.original = _headers_in(text.of_part(part))
+            seen.original = _original(part)
     elif part.children:
         for child in part.children:
             _walk(child, seen, notices)
-    elif not seen.original and kind == "text/html":
-        seen.html_notice = seen.html_notice or text.of_part(part)
-    elif not seen.original and (kind.startswith("text/") or kind == "application/json"):
-        notices.append(text.of_part(part))
+    elif not seen.original:
+        # What follows the original belongs to it.
+        if kind == "text/html":
+            seen.html_notice = seen.html_notice or text.of_part(part)
+        elif kind.startswith("text/") or kind == "application/json":
+            notices.append(text.of_part(part))
 
 
-def _look_inside(original: Part, seen: View) -> None:
-    # A report that was wrapped in another mail is still the report.
-    for child in original.children:
-        if child.content_type.endswith("delivery-status") and not seen.status:
-            seen.status.append(_machine_text(child))
+def _original(part: Part) -> dict[str, str]:
+    if part.children:
+        return _firsts(part.children[0].headers)
+    return _headers_in(text.of_part(part))
 
 
 def _machine_text(part: Part) -> str:
