@@ -16,30 +16,13 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 import msgspec
 
+from goodstanding.gateways.smtp import SmtpSettings
+
 PREFIX: Final = "GOODSTANDING_"
 
 
 class BadOption(ValueError):
     """A setting that cannot be used; the message names it and what was expected."""
-
-
-class Lane(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A gateway with its own limits: ``[lanes.NAME]`` in goodstanding.toml."""
-
-    host: str = "localhost"
-    port: int = 25
-    username: str | None = None
-    password: str | None = None
-    starttls: str = "when_offered"
-    tls: bool = False
-    connections: int = 8
-    mails_per_connection: int = 200
-    timeout: float = 60.0
-    reports_deliveries: bool = False
-    routes: dict[str, str] = {}
-
-    def __repr__(self) -> str:
-        return f"Lane({self.host}:{self.port})"
 
 
 class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -61,7 +44,7 @@ class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     keep_raw_days: int = 30
     log_level: str = "info"
     secret_key: str = ""
-    lanes: dict[str, Lane] = {}
+    lanes: dict[str, SmtpSettings] = {}
 
 
 def home(environment: Mapping[str, str] = os.environ) -> Path:

@@ -1,0 +1,1 @@
+"""Mailings: content, planning, the outbox and its workers."""

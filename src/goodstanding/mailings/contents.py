@@ -1,0 +1,220 @@
+"""Contents: a mailing as it was written, checked before anything is planned, made ready to send."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Collection, Mapping
+from typing import Any, Final
+
+import msgspec
+from django.conf import settings
+from django.db import connection, transaction
+from django.db.models import Max
+
+from goodstanding.contacts.models import Contact, ContactList
+from goodstanding.ledger import bulk, models
+from goodstanding.ledger.signing import signer
+from goodstanding.mailings import compose
+from goodstanding.mailings.compose import Compiled
+from goodstanding.mailings.models import Content
+
+STANDARD_FIELDS: Final = ("email", "first_name", "last_name", "company")
+"""The merge fields that every contact has; beside them those that imports brought."""
+
+
+class RefusedMailing(ValueError):
+    """A mailing that must not go out as it is; one plain sentence a problem."""
+
+
+class Draft(msgspec.Struct, frozen=True, kw_only=True):
+    """A broadcast as the sender wants it. ``control_share`` is at most 0.9; times in µs."""
+
+    name: str
+    subject: str
+    html: str | None = None
+    text: str | None = None
+    from_address: str = ""
+    from_name: str = ""
+    reply_to: str | None = None
+    purpose: str = "broadcast"
+    topic: str | None = None
+    lane: str = "main"
+    list_name: str | None = None
+    control_share: float = 0.0
+    starts_at: int | None = None
+
+
+def create(draft: Draft, now: int) -> int:
+    """Check a mailing and keep it, ready to be planned; its id.
+
+    Raises:
+        RefusedMailing: what is wrong with it, all of it.
+    """
+    options = settings.OPTIONS
+    problems = []
+    if draft.lane != "main" and draft.lane not in options.lanes:
+        problems.append(f"there is no lane {draft.lane!r}")
+    if not 0 <= draft.control_share <= 0.9:
+        problems.append("the control group is a share between 0 and 0.9")
+    known = ContactList.objects.filter(name=draft.list_name).exists()
+    if draft.list_name is not None and not known:
+        problems.append(f"there is no list {draft.list_name!r}")
+    if models.Mailing.objects.filter(name=draft.name).exists():
+        problems.append(f"there is a mailing {draft.name!r} already")
+    if not draft.name or len(draft.name) > 200:
+        problems.append("a mailing's name has 1 to 200 characters")
+    written = _written(draft)
+    try:
+        compiled = compose.compile_content(written, fields())
+    except compose.ContentError as error:
+        problems.extend(error.problems)
+    if problems:
+        raise RefusedMailing("; ".join(problems))
+    with transaction.atomic():
+        mailing = models.Mailing.objects.create(
+            name=draft.name, purpose=draft.purpose, topic=draft.topic, channel="email"
+        )
+        models.Link.objects.bulk_create(
+            models.Link(mailing=mailing, number=number, url=url)
+            for number, url in enumerate(compiled.links)
+        )
+        Content.objects.create(
+            mailing=mailing,
+            from_address=written.from_address,
+            from_name=written.from_name,
+            reply_to=draft.reply_to,
+            subject=draft.subject,
+            html=draft.html,
+            text=draft.text,
+            lane=draft.lane,
+            list_name=draft.list_name,
+            control_share=draft.control_share,
+            salt=secrets.token_hex(8),
+            created_at=now,
+            starts_at=draft.starts_at if draft.starts_at is not None else now,
+            planned_to=0,
+            plan_until=Contact.objects.aggregate(last=Max("pk"))["last"] or 0,
+        )
+    return int(mailing.pk)
+
+
+def compiled(mailing: int) -> tuple[Content, Compiled]:
+    """A kept mailing's content, ready to render."""
+    content = Content.objects.select_related("mailing").get(pk=mailing)
+    draft = Draft(
+        name=content.mailing.name,
+        subject=content.subject,
+        html=content.html,
+        text=content.text,
+        from_address=content.from_address,
+        from_name=content.from_name,
+        reply_to=content.reply_to,
+        purpose=content.mailing.purpose,
+        topic=content.mailing.topic,
+    )
+    return content, compose.compile_content(_written(draft), fields())
+
+
+def fields() -> Collection[str]:
+    """Every merge field that a template may use."""
+    known = dict.fromkeys(STANDARD_FIELDS)
+    newest = Contact.objects.exclude(fields="{}").order_by("-pk").values_list("fields", flat=True)
+    for text in newest[:1000]:
+        known.update(dict.fromkeys(json.loads(text)))
+    return list(known)
+
+
+def merge_fields(contacts: Collection[int]) -> dict[int, Mapping[str, str]]:
+    """Each contact's merge fields."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT id, first_name, last_name, company, fields FROM contacts_contact WHERE "
+            + bulk.among("id"),
+            [bulk.listed(contacts)],
+        )
+        return {row[0]: _merge_fields(row) for row in cursor.fetchall()}
+
+
+def _merge_fields(row: tuple[Any, ...]) -> Mapping[str, str]:
+    said: dict[str, str] = json.loads(row[4]) if row[4] != "{}" else {}
+    return {**said, "first_name": row[1], "last_name": row[2], "company": row[3]}
+
+
+def _written(draft: Draft) -> compose.Content:
+    options = settings.OPTIONS
+    return compose.Content(
+        from_address=draft.from_address or options.sender_address,
+        from_name=draft.from_name or options.sender_name,
+        reply_to=draft.reply_to,
+        subject=draft.subject,
+        html=draft.html,
+        text=draft.text,
+        postal_address=options.postal_address,
+        purpose=draft.purpose,
+        topic=draft.topic,
+    )
+
+
+class Stamp:
+    """What makes one delivery's message its own: every address in it is signed."""
+
+    __slots__ = ("_base", "_domain", "_mailing", "_sign", "date", "delivery")
+
+    def __init__(self, delivery: int, date: int, mailing: int) -> None:
+        options = settings.OPTIONS
+        self.delivery = delivery
+        self.date = date
+        self._mailing = mailing
+        self._base = options.base_url.rstrip("/")
+        self._domain = options.bounce_domain
+        self._sign = signer().sign
+
+    @property
+    def return_path(self) -> str:
+        """The envelope's sender, by which failures find the delivery."""
+        return f"b-{self._sign('return-path', self.delivery)}@{self._domain}"
+
+    @property
+    def message_id(self) -> str:
+        """Made from the delivery: a second try is the same message."""
+        return f"<m-{self._sign('message-id', self.delivery)}@{self._domain}>"
+
+    @property
+    def unsubscribe_url(self) -> str:
+        """The footer link's page."""
+        return self.preferences_url
+
+    @property
+    def preferences_url(self) -> str:
+        """The page where topics are chosen."""
+        return f"{self._base}/preferences/{self._sign('preferences', self.delivery)}/"
+
+    @property
+    def one_click_url(self) -> str:
+        """Where a mail client posts (RFC 8058)."""
+        return f"{self._base}/unsubscribe/{self._sign('unsubscribe', self.delivery)}/"
+
+    @property
+    def unsubscribe_mailto(self) -> str | None:
+        """For mail clients that write instead (RFC 2369)."""
+        return f"mailto:unsubscribe-{self._sign('unsubscribe', self.delivery)}@{self._domain}"
+
+    @property
+    def open_url(self) -> str | None:
+        """The pixel."""
+        return f"{self._base}/open/{self._sign('open', self.delivery)}.gif"
+
+    @property
+    def feedback_id(self) -> tuple[str, ...]:
+        """Names the mailing and the sender in a provider's complaint statistics."""
+        return (str(self._mailing), settings.OPTIONS.sender_id)
+
+    @property
+    def list_id(self) -> str | None:
+        """None: a broadcast is not a discussion list."""
+        return None
+
+    def click_url(self, n: int, /) -> str:
+        """Where link number ``n`` is counted on its way."""
+        return f"{self._base}/link/{self._sign('click', self.delivery, n)}"

@@ -1,0 +1,265 @@
+"""The outbox: a send is claimed, fenced, sent, recorded (design, section 7).
+
+1. *Claim* gates and marks rows as one worker's, under a new token.
+2. *Fence* durably says that the content is about to leave, where the token still holds and the
+   gate still allows.
+3. The gateway sends.
+4. *Record* stores what became of it as an event, whoever holds the row by now; only the token's
+   holder removes or reschedules the row.
+5. *Recover*: what a dead worker had claimed becomes ready again, what it was handing is lost.
+
+Everything here is called from one thread of a worker, in transactions of a few milliseconds.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterable, Sequence
+from typing import Any, Final, cast
+
+import msgspec
+from django.db import connection, transaction
+from django.db.backends.utils import CursorWrapper
+
+from goodstanding.core.addresses import Address, Channel
+from goodstanding.core.events import Event
+from goodstanding.core.gate import PURPOSES, REASONS
+from goodstanding.ledger import bulk, clock, gate
+from goodstanding.ledger.policy import active_policy
+from goodstanding.ledger.recording import record
+from goodstanding.mailings.models import State
+
+_READY: Final = State.READY.value
+_CLAIMED: Final = State.CLAIMED.value
+_HANDING: Final = State.HANDING.value
+
+
+class Claim(msgspec.Struct, frozen=True):
+    """One delivery that this worker may send, under ``token``."""
+
+    delivery: int
+    mailing: int
+    address_id: int
+    address: Address
+    recipient: str
+    contact: int | None
+    attempt: int
+    first_attempt_at: int
+    token: int
+
+
+class Outcome(msgspec.Struct, frozen=True):
+    """What became of an attempt: its events, and when to try again (microseconds; None: never)."""
+
+    claim: Claim
+    events: tuple[Event, ...] = ()
+    retry_at: int | None = None
+
+
+def claim(worker: int, most: int, now: int) -> list[Claim]:
+    """Take up to ``most`` rows that are due and that the gate allows.
+
+    What the gate refuses by now is skipped with its reason.
+    """
+    with transaction.atomic(), connection.cursor() as cursor:
+        skip = "" if connection.vendor == "sqlite" else " FOR UPDATE SKIP LOCKED"
+        cursor.execute(
+            f"SELECT delivery_id, address_id FROM mailings_outbox WHERE state = {_READY}"
+            f" AND not_before <= %s ORDER BY not_before, delivery_id LIMIT %s{skip}",
+            [now, most],
+        )
+        found = cursor.fetchall()
+        if not found:
+            return []
+        clock.settle_stale({row[1] for row in found}, now)
+        deliveries = [row[0] for row in found]
+        _skip_refused(cursor, deliveries, now)
+        token = secrets.randbits(62)
+        cursor.execute(
+            f"UPDATE mailings_outbox SET state = {_CLAIMED}, token = %s, worker_id = %s,"
+            " attempt = attempt + 1, first_attempt_at = coalesce(first_attempt_at, %s)"
+            f" WHERE state = {_READY} AND {bulk.among('delivery_id')}",
+            [token, worker, now, bulk.listed(deliveries)],
+        )
+        cursor.execute(
+            "SELECT o.delivery_id, o.mailing_id, o.address_id, a.channel, a.value, d.recipient,"
+            " o.contact_id, o.attempt, o.first_attempt_at FROM mailings_outbox o"
+            " JOIN ledger_address a ON a.id = o.address_id"
+            " JOIN ledger_delivery d ON d.id = o.delivery_id"
+            f" WHERE o.token = %s AND {bulk.among('o.delivery_id')} ORDER BY o.delivery_id",
+            [token, bulk.listed(deliveries)],
+        )
+        return [
+            Claim(
+                delivery=row[0],
+                mailing=row[1],
+                address_id=row[2],
+                address=Address(cast(Channel, row[3]), row[4]),
+                recipient=row[5],
+                contact=row[6],
+                attempt=row[7],
+                first_attempt_at=row[8],
+                token=token,
+            )
+            for row in cursor.fetchall()
+        ]
+
+
+def commit(fences: Sequence[Claim], outcomes: Sequence[Outcome], now: int) -> set[int]:
+    """Record outcomes and set fences in one transaction; the deliveries whose fence was set."""
+    with transaction.atomic(), connection.cursor() as cursor:
+        if outcomes:
+            _record(cursor, outcomes, now)
+        return _fence(cursor, fences, now) if fences else set()
+
+
+def release(claims: Iterable[Claim]) -> None:
+    """Give back what was claimed and not handed over."""
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.executemany(
+            f"UPDATE mailings_outbox SET state = {_READY}, token = NULL, worker_id = NULL,"
+            " attempt = attempt - 1 WHERE delivery_id = %s AND token = %s",
+            [(claim.delivery, claim.token) for claim in claims],
+        )
+
+
+def recover(dead: Sequence[int], now: int) -> tuple[int, int]:
+    """Take over from dead workers; how many rows became ready again, and how many were lost."""
+    if not dead:
+        return 0, 0
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute(
+            f"UPDATE mailings_outbox SET state = {_READY}, token = NULL, worker_id = NULL"
+            f" WHERE state = {_CLAIMED} AND {bulk.among('worker_id')}",
+            [bulk.listed(dead)],
+        )
+        ready = cursor.rowcount
+        cursor.execute(
+            "SELECT o.delivery_id, o.attempt, a.channel, a.value FROM mailings_outbox o"
+            " JOIN ledger_address a ON a.id = o.address_id"
+            f" WHERE o.state = {_HANDING} AND {bulk.among('o.worker_id')}"
+            f" {'' if connection.vendor == 'sqlite' else 'FOR UPDATE OF o'}",
+            [bulk.listed(dead)],
+        )
+        handing = cursor.fetchall()
+        record(
+            [
+                Event(
+                    kind="lost",
+                    occurred_at=now,
+                    address=Address(cast(Channel, channel), value),
+                    source="clock",
+                    key=f"lost:{delivery}:{attempt}",
+                    delivery=delivery,
+                    detail={"reason": "the worker died while it handed the message over"},
+                )
+                for delivery, attempt, channel, value in handing
+            ],
+            now,
+        )
+        _remove(cursor, [row[0] for row in handing])
+        return ready, len(handing)
+
+
+def pending(mailing: int | None = None) -> int:
+    """How many deliveries have still to leave."""
+    with connection.cursor() as cursor:
+        if mailing is None:
+            cursor.execute("SELECT count(*) FROM mailings_outbox")
+        else:
+            cursor.execute("SELECT count(*) FROM mailings_outbox WHERE mailing_id = %s", [mailing])
+        return int(cursor.fetchone()[0])
+
+
+def next_due() -> int | None:
+    """When the next row is due (microseconds); None where nothing waits."""
+    with connection.cursor() as cursor:
+        cursor.execute(f"SELECT min(not_before) FROM mailings_outbox WHERE state = {_READY}")
+        row = cursor.fetchone()
+        return int(row[0]) if row[0] is not None else None
+
+
+def _fence(cursor: CursorWrapper, claims: Sequence[Claim], now: int) -> set[int]:
+    cursor.execute(
+        f"UPDATE mailings_outbox SET state = {_HANDING} WHERE state = {_CLAIMED}"
+        f" AND {bulk.among('token')} AND {bulk.among('delivery_id')} AND EXISTS ("
+        "SELECT 1 FROM ledger_address a JOIN ledger_mailing m ON m.id = mailings_outbox.mailing_id"
+        " LEFT JOIN ledger_topicstanding t ON t.address_id = a.id AND t.topic = m.topic"
+        f" WHERE a.id = mailings_outbox.address_id AND {_refusal()} IS NULL"
+        f" AND NOT coalesce({gate.stale()}, 1 = 0)) RETURNING delivery_id",
+        [
+            bulk.listed({claim.token for claim in claims}),
+            bulk.listed([claim.delivery for claim in claims]),
+            now,
+            active_policy().revision,
+        ],
+    )
+    return {row[0] for row in cursor.fetchall()}
+
+
+def _refusal() -> str:
+    """SQL for what refuses the purpose of mailing ``m``."""
+    cases = " ".join(f"WHEN '{purpose}' THEN {gate.refusal(purpose)}" for purpose in PURPOSES)
+    return f"CASE m.purpose {cases} END"
+
+
+def _record(cursor: CursorWrapper, outcomes: Sequence[Outcome], now: int) -> None:
+    record([event for outcome in outcomes for event in outcome.events], now)
+    again = [
+        (outcome.retry_at, outcome.claim.delivery, outcome.claim.token)
+        for outcome in outcomes
+        if outcome.retry_at is not None
+    ]
+    if again:
+        cursor.executemany(
+            f"UPDATE mailings_outbox SET state = {_READY}, token = NULL, worker_id = NULL,"
+            " not_before = %s WHERE delivery_id = %s AND token = %s",
+            again,
+        )
+    done = [outcome.claim for outcome in outcomes if outcome.retry_at is None]
+    if done:
+        cursor.execute(
+            f"DELETE FROM mailings_outbox WHERE {bulk.among('token')}"
+            f" AND {bulk.among('delivery_id')}",
+            [
+                bulk.listed({claim.token for claim in done}),
+                bulk.listed([claim.delivery for claim in done]),
+            ],
+        )
+
+
+def _skip_refused(cursor: CursorWrapper, deliveries: Sequence[int], now: int) -> None:
+    """Skip what the gate refuses by now."""
+    cursor.execute(
+        f"SELECT o.delivery_id, a.channel, a.value, {_refusal()} FROM mailings_outbox o"
+        " JOIN ledger_address a ON a.id = o.address_id"
+        " JOIN ledger_mailing m ON m.id = o.mailing_id"
+        " LEFT JOIN ledger_topicstanding t ON t.address_id = a.id AND t.topic = m.topic"
+        f" WHERE {bulk.among('o.delivery_id')} AND {_refusal()} IS NOT NULL",
+        [bulk.listed(deliveries)],
+    )
+    refused: list[tuple[Any, ...]] = cursor.fetchall()
+    if not refused:
+        return
+    record(
+        [
+            Event(
+                kind="skipped",
+                occurred_at=now,
+                address=Address(cast(Channel, channel), value),
+                source="clock",
+                key=f"skipped:{delivery}",
+                delivery=delivery,
+                detail={"reason": REASONS[reason]},
+            )
+            for delivery, channel, value, reason in refused
+        ],
+        now,
+    )
+    _remove(cursor, [row[0] for row in refused])
+
+
+def _remove(cursor: CursorWrapper, deliveries: Sequence[int]) -> None:
+    cursor.execute(
+        f"DELETE FROM mailings_outbox WHERE {bulk.among('delivery_id')}", [bulk.listed(deliveries)]
+    )

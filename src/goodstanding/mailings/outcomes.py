@@ -1,0 +1,102 @@
+"""Outcomes: what an attempt's reply means, as events, and when to try again."""
+
+from __future__ import annotations
+
+import random
+from typing import Any, Final
+
+from goodstanding import bounces
+from goodstanding.core.events import Event
+from goodstanding.core.policies import Policy
+from goodstanding.gateways.base import Handover
+from goodstanding.mailings.outbox import Claim, Outcome
+
+_ABOUT_US: Final = frozenset({"connect", "mail"})
+"""Stages at which nothing has been said of the recipient yet."""
+
+
+def judge(claim: Claim, handover: Handover, policy: Policy, now: int, *, reports: bool) -> Outcome:
+    """What became of an attempt at ``now`` (microseconds).
+
+    ``reports``: whether the lane's session is with the recipient's own server, so that its
+    acceptance is a delivery and silence later means something.
+    """
+    said = _said(handover, claim)
+    match handover.outcome:
+        case "accepted":
+            events = [_event("sent", claim, now, {**said, "reports": reports})]
+            if reports:
+                events.append(_event("delivered", claim, now, said))
+            return Outcome(claim, tuple(events))
+        case "refused":
+            return Outcome(
+                claim, (_event("bounced", claim, now, {**said, **_reading(handover, claim)}),)
+            )
+        case "deferred":
+            event = _event("deferred", claim, now, {**said, **_reading(handover, claim)})
+            return Outcome(claim, (event,), _retry_at(claim, policy, now))
+        case "lost":
+            return Outcome(claim, (_event("lost", claim, now, said),))
+        case "dropped":
+            return Outcome(claim, (), now)
+    retry_at = _retry_at(claim, policy, now)
+    if retry_at is None:
+        return Outcome(claim, (_event("failed", claim, now, said),))
+    return Outcome(claim, (), retry_at)
+
+
+def unfit(claim: Claim, why: str, now: int) -> Outcome:
+    """A message that cannot be made for this recipient."""
+    return Outcome(claim, (_event("failed", claim, now, {"error": why[:500]}),))
+
+
+def _event(kind: str, claim: Claim, now: int, detail: dict[str, Any]) -> Event:
+    return Event(
+        kind=kind,
+        occurred_at=now,
+        address=claim.address,
+        source="smtp",
+        key=f"{kind}:{claim.delivery}:{claim.attempt}",
+        delivery=claim.delivery,
+        detail=detail,
+    )
+
+
+def _said(handover: Handover, claim: Claim) -> dict[str, Any]:
+    said = {
+        "text": handover.text,
+        "host": handover.host,
+        "stage": handover.stage,
+        "error": handover.error,
+        "attempt": claim.attempt,
+    }
+    return {name: value for name, value in said.items() if value not in (None, "")}
+
+
+def _reading(handover: Handover, claim: Claim) -> dict[str, Any]:
+    """How the reply reads; before a recipient was named it cannot be about the recipient."""
+    report = bounces.read_reply(handover.text, provider=claim.address.value.rpartition("@")[2])
+    reading: dict[str, Any] = {
+        "category": report.category or "undetermined",
+        "disposition": report.disposition or "soft",
+        "rule": report.rule,
+        "rules": bounces.RULES_VERSION,
+        "code": report.code,
+        "status": report.status,
+    }
+    if handover.stage in _ABOUT_US and reading["disposition"] == "hard":
+        reading.update(category="sender_refused", disposition="block")
+    if handover.outcome == "deferred":
+        # A temporary refusal in a session is temporary whatever its words say.
+        reading["disposition"] = "none"
+    return {name: value for name, value in reading.items() if value is not None}
+
+
+def _retry_at(claim: Claim, policy: Policy, now: int) -> int | None:
+    """When to try again: after a growing pause, until the policy's time is up."""
+    retry = policy.retry
+    pause = min(retry.first * retry.factor ** min(claim.attempt - 1, 60), retry.longest)
+    pause *= 1 + retry.jitter * (2 * random.random() - 1)  # noqa: S311 - not a secret
+    silence = policy.silence[claim.address.channel]
+    at = now + int(pause)
+    return at if at < claim.first_attempt_at + silence.after else None
