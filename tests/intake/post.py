@@ -1,4 +1,4 @@
-"""What the tests of intake send and expect: deliveries with their tokens, and mails that come back."""
+"""What the tests of intake send: deliveries with their tokens, and mails that come back."""
 
 import asyncio
 from collections.abc import Callable, Coroutine

@@ -124,19 +124,23 @@ def test_a_mail_too_large_is_refused_and_the_next_one_taken(ann: Sent) -> None:
 
 
 def test_who_never_ends_a_mail_is_not_heard_out(ann: Sent) -> None:
-    async def talk(port: int) -> bool:
-        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    async def talk(port: int) -> int:
+        _, writer = await asyncio.open_connection("127.0.0.1", port)
         hello = f"EHLO x\r\nMAIL FROM:<>\r\nRCPT TO:<{ann.return_path}>\r\nDATA\r\n"
         writer.write(hello.encode())
-        await writer.drain()
-        with pytest.raises(ConnectionError):
-            for _ in range(10_000):
+        written = 0
+        while written < 100_000_000:
+            try:
                 writer.write(b"x" * 65_536)
                 await writer.drain()
+            except ConnectionError:
+                break
+            written += 65_536
         writer.close()
-        return reader.at_eof() or True
+        return written
 
-    assert with_listener(talk, largest_mail=1_000_000)[0]
+    # What the operating system holds on the way counts too.
+    assert with_listener(talk, largest_mail=1_000_000)[0] < 20_000_000
     assert Spooled.objects.count() == 0
 
 

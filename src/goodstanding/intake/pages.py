@@ -54,6 +54,7 @@ def preferences(request: HttpRequest, token: str) -> HttpResponse:
     return _leave(request, "preferences", token)
 
 
+@csrf_exempt
 @require_http_methods(["GET", "HEAD"])
 def opened(request: HttpRequest, token: str) -> HttpResponse:
     """The pixel. Always a picture, whatever the token."""
@@ -62,6 +63,7 @@ def opened(request: HttpRequest, token: str) -> HttpResponse:
     return _guarded(HttpResponse(GIF, content_type="image/gif", status=200 if heard else 503))
 
 
+@csrf_exempt
 @require_http_methods(["GET", "HEAD"])
 def link(request: HttpRequest, token: str) -> HttpResponse:
     """A link of a mailing: on to where it led when the mailing was written, and nowhere else."""
