@@ -53,7 +53,7 @@ def typed(value: str) -> tuple[str, str]:
 
 
 def address(value: str) -> str:
-    """The address of a ``*-Recipient`` field (RFC 3464), escapes of RFC 3461 and RFC 6533 undone."""
+    """The address of a ``*-Recipient`` field, the escapes of RFC 3461 and RFC 6533 undone."""
     kind, text = typed(value)
     text = text.strip()
     if "<" in text and ">" in text:

@@ -14,6 +14,7 @@ HEAD = 384 * 1024  # bytes kept from the beginning: the report and the original'
 TAIL = 64 * 1024  # and from the end: some mailers put the report behind what they return
 HEADERS = 64 * 1024  # bytes of one header block
 CALM_PARTS = 1000  # boundary lines; more than that is no report
+CALM_MESSAGES = 40
 CALM_ENCODED_WORDS = 256
 
 _LEADING = re.compile(rb"(?:[ \t]*\n)+")
@@ -62,14 +63,21 @@ def _bound_header_block(message: bytes) -> bytes:
         end = len(message)
     if end <= HEADERS:
         return message
-    # Keep whole lines; the first line may itself be longer than everything we keep.
-    cut = message.rfind(b"\n", 0, HEADERS)
-    return message[: cut if cut > 0 else HEADERS] + message[end:]
+    # The first and the last fields are kept; a field may itself be longer than all that.
+    half = HEADERS // 2
+    first = message[:half]
+    last = message[end - half : end].partition(b"\n")[2]
+    if b"\n" in first:
+        first = first[: first.rindex(b"\n")]
+    return first + b"\n" + last + message[end:]
 
 
 def _is_calm(message: bytes) -> bool:
     # Quadratic: many encoded words in one line. Memory: very many parts.
     if message.count(b"\n--") > CALM_PARTS and _boundary_lines(message) > CALM_PARTS:
+        return False
+    # Memory: every level of nested messages is a copy.
+    if message.count(b"essage/") + message.count(b"ESSAGE/") > CALM_MESSAGES:
         return False
     return message.count(b"=?") <= CALM_ENCODED_WORDS or _LONG_LINE.search(message) is None
 

@@ -77,6 +77,9 @@ def _told(seen: View, heard: Signals) -> list[Said]:
         found := delivery_status.extract([seen.notice], seen.notice)
     ):
         return found
+    if seen.inner_status and (found := delivery_status.extract(seen.inner_status, seen.notice)):
+        # A daemon that wrapped a report in a mail of its own.
+        return found
     own = {one.lower() for one in text.addresses(f"{seen.first('to')} {seen.first('from')}"[:2000])}
     failed = text.addresses(seen.first("x-failed-recipients")[:8000])
     found = prose.extract(seen.notice, own, failed)

@@ -36,7 +36,8 @@ _HEADER_START: Final = re.compile(
 
 class View(msgspec.Struct):
     """``notice`` is the text meant for people, without the original; ``status`` and ``feedback``
-    are the contents of the parts for machines; ``original`` the returned mail's headers."""
+    are the contents of the parts for machines; ``original`` the returned mail's headers,
+    ``inner_status`` the machine's report inside what is returned."""
 
     root: Part
     notice: str
@@ -44,6 +45,7 @@ class View(msgspec.Struct):
     status: list[str]
     feedback: list[str]
     original: dict[str, str]
+    inner_status: list[str]
 
     def first(self, name: str) -> str:
         """The mail's own header ``name`` (lower case), first value."""
@@ -63,7 +65,7 @@ def _original_begins() -> re.Pattern[str]:
 
 def view(root: Part) -> View:
     """Sort the parts of ``root`` by their roles."""
-    seen = View(root, "", "", [], [], {})
+    seen = View(root, "", "", [], [], {}, [])
     notices: list[str] = []
     _walk(root, seen, notices)
     notice = "\n".join(notices) or seen.html_notice
@@ -85,6 +87,12 @@ def _walk(part: Part, seen: View, notices: list[str]) -> None:
     elif kind in _ORIGINALS:
         if not seen.original:
             seen.original = _original(part)
+            seen.inner_status = [
+                _machine_text(inner)
+                for child in part.children
+                for inner in child.children
+                if inner.content_type.endswith("delivery-status")
+            ]
     elif part.children:
         for child in part.children:
             _walk(child, seen, notices)

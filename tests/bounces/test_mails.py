@@ -1,0 +1,64 @@
+"""Mails written by hand: reports of every form, and plain mails that only look like one."""
+
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from goodstanding.bounces import read, read_mail
+
+HERE = Path(__file__).parent
+REPORTS = tomllib.loads((HERE / "reports.toml").read_text())["mail"]
+PLAIN = tomllib.loads((HERE / "plain.toml").read_text())["mail"]
+
+
+def named(mail: dict[str, Any]) -> str:
+    return str(mail["name"])
+
+
+def seen(message: bytes, expect: list[dict[str, str]]) -> list[dict[str, Any]]:
+    reports = read(message)
+    assert len(reports) == len(expect), reports
+    return [
+        {key: getattr(report, key) for key in wanted}
+        for report, wanted in zip(reports, expect, strict=True)
+    ]
+
+
+@pytest.mark.parametrize("mail", REPORTS, ids=named)
+def test_report(mail: dict[str, Any]) -> None:
+    message = mail["text"].lstrip("\n").encode()
+    assert seen(message, mail["expect"]) == mail["expect"]
+    original = read_mail(message).original
+    for header, value in mail.get("original", {}).items():
+        assert original[header] == value
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda text: text.replace(b"\n", b"\r\n"),
+        lambda text: text.replace(b"\n", b"\r"),
+        lambda text: b"\n\r\n" + text,
+        lambda text: b"From MAILER-DAEMON Thu Apr 29 23:34:45 2010\n" + text,
+        lambda text: text.replace(b"e", b"e\0"),
+    ],
+    ids=["CRLF", "CR only", "leading blank lines", "mbox separator", "NUL bytes"],
+)
+@pytest.mark.parametrize("mail", REPORTS, ids=named)
+def test_report_with_damaged_lines_reads_the_same(mail: dict[str, Any], damage: Any) -> None:
+    message = mail["text"].lstrip("\n").encode()
+    assert seen(damage(message), mail["expect"]) == mail["expect"]
+
+
+@pytest.mark.parametrize("mail", PLAIN, ids=named)
+def test_plain_mail_is_no_report(mail: dict[str, Any]) -> None:
+    assert read(mail["text"].lstrip("\n").encode()) == []
+
+
+def test_reading_tells_date_subject_and_original() -> None:
+    reading = read_mail(b"Date: Thu, 01 Jan 1970 01:00:01 +0100\nSubject: =?utf-8?B?w6k=?= a\n\nhi")
+    assert (reading.date, reading.subject) == (1_000_000, "é a")
+    assert reading.original == {}
+    assert read_mail(b"Date: yesterday\n\nhi").date is None

@@ -1,0 +1,54 @@
+"""Replies as finally given: codes, categories, providers."""
+
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from goodstanding.bounces import read_reply
+
+REPLIES = tomllib.loads((Path(__file__).parent / "replies.toml").read_text())["reply"]
+
+
+@pytest.mark.parametrize("reply", REPLIES, ids=lambda reply: reply["text"][:60])
+def test_reply(reply: dict[str, str]) -> None:
+    report = read_reply(reply["text"], reply.get("provider"))
+    assert (report.kind, report.category) == ("bounce", reply["category"])
+    assert report.disposition == reply["disposition"]
+
+
+def test_lines_of_one_reply_are_joined() -> None:
+    report = read_reply(
+        "550-5.1.1 The email account that you tried to reach does not\r\n"
+        "550-5.1.1 exist. Please try\r\n550 5.1.1 double-checking - gsmtp"
+    )
+    assert report.text == (
+        "550 5.1.1 The email account that you tried to reach does not exist. Please try "
+        "double-checking - gsmtp"
+    )
+    assert (report.code, report.status, report.provider) == ("550", "5.1.1", "gmail.com")
+
+
+def test_success_is_delivered_and_has_no_category() -> None:
+    report = read_reply("250 2.0.0 OK: queued as 4VQ user unknown")
+    assert (report.kind, report.category, report.disposition) == ("delivered", None, None)
+    assert (report.code, report.status) == ("250", "2.0.0")
+    assert read_reply("354 go ahead").kind == "not_a_report"
+
+
+def test_provider_is_known_by_any_of_its_names() -> None:
+    assert read_reply("550 x", "googlemail.com").provider == "gmail.com"
+    assert read_reply("550 x", "gmail-smtp-in.l.google.com").provider == "gmail.com"
+    assert read_reply("550 x", "mx.example.org").provider == "mx.example.org"
+
+
+def test_giving_up_takes_after_the_last_deferral() -> None:
+    given_up = "message has been in the queue too long; try again later"
+    assert read_reply(given_up).category == "timed_out"
+    assert read_reply(given_up).disposition == "soft"
+
+
+def test_what_is_kept_of_a_reply_is_bounded() -> None:
+    report = read_reply("550 user unknown " + "x" * 1_000_000)
+    assert report.category == "mailbox_unknown"
+    assert len(report.text or "") <= 2000

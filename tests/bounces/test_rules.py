@@ -1,0 +1,73 @@
+"""Every rule, signal and code is tested by its own example."""
+
+import re
+import subprocess
+import sys
+
+import pytest
+
+from goodstanding.bounces import RULES_VERSION, read_reply
+from goodstanding.bounces.matcher import fold, matcher
+from goodstanding.bounces.rulebook import Rule, Signal, rulebook
+from goodstanding.core.categories import CATEGORIES
+
+BOOK = rulebook()
+
+
+@pytest.mark.parametrize("rule", BOOK.rules, ids=lambda rule: rule.name)
+def test_example_is_decided_by_its_rule(rule: Rule) -> None:
+    provider = rule.provider[0] if rule.provider else None
+    report = read_reply(rule.example, provider)
+    assert (report.rule, report.category) == (rule.name, rule.category)
+    if rule.category != "timed_out":
+        assert report.disposition == CATEGORIES[rule.category].disposition
+    if rule.patterns:
+        assert report.words
+        assert report.words in " ".join(rule.example.lower().split())
+
+
+@pytest.mark.parametrize("signal", BOOK.signals, ids=lambda signal: signal.name)
+def test_signal_hears_its_example(signal: Signal) -> None:
+    assert any(hit.entry is signal for hit in matcher().scan(fold(signal.example)))
+
+
+def test_every_category_has_a_rule() -> None:
+    covered = {rule.category for rule in BOOK.rules} | {"undetermined"}
+    assert covered == set(CATEGORIES)
+
+
+def test_patterns_keep_to_bytes() -> None:
+    """The patterns match bytes: a class would match half of a character outside ASCII."""
+    for entry in (*BOOK.rules, *BOOK.providers, *BOOK.signals):
+        for pattern in entry.patterns:
+            for found in re.findall(r"(?<!\\)\[[^\]]*\]", pattern):
+                assert found.isascii(), (entry.name, found)
+            assert pattern == pattern.lower() or "\\S" in pattern, entry.name
+
+
+@pytest.mark.parametrize("status", BOOK.status)
+def test_status_table_decides_where_words_say_nothing(status: str) -> None:
+    said = status.replace("x.", "5.")
+    if said.count(".") == 1:
+        said += ".250"
+    wanted = BOOK.status.get(said) or BOOK.status[status]
+    report = read_reply(f"{said[0]}50 {said} qwertz")
+    assert (report.category, report.status) == (wanted.category, said)
+
+
+def test_names_of_rules_are_unique() -> None:
+    names = [rule.name for rule in BOOK.rules]
+    assert len(names) == len(set(names))
+
+
+def test_version_is_that_of_the_files() -> None:
+    assert re.fullmatch(r"[0-9a-f]{12}", RULES_VERSION)
+
+
+def test_the_library_imports_no_django_and_compiles_nothing_at_import() -> None:
+    code = (
+        "import sys, goodstanding.bounces as b, goodstanding.bounces.matcher as m;"
+        "assert not any(name.split('.')[0] == 'django' for name in sys.modules);"
+        "assert m._cached.cache_info().currsize == 0"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=20)
