@@ -1,0 +1,138 @@
+"""The worker: runs the loops of mailings, intake and the clock in one process."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Final
+
+import structlog
+from django.conf import settings
+from django.db import DatabaseError, connection, connections
+
+from goodstanding.config.options import host_and_port
+from goodstanding.intake import digest
+from goodstanding.intake.listener import Listener
+from goodstanding.ledger import clock
+from goodstanding.mailings import planning
+from goodstanding.mailings.sender import WAIT_FOR_DATABASE, Sender, present
+
+IDLE: Final = 0.2
+"""Seconds that a loop rests when it found nothing to do."""
+
+_log = structlog.get_logger(__name__)
+
+
+class Worker:
+    """All loops of one process.
+
+    On SQLite, which has one writer, all loops share one thread; on PostgreSQL each has its own.
+    """
+
+    def __init__(self) -> None:
+        self._stopping = asyncio.Event()
+        self._shared: ThreadPoolExecutor | None = None
+        self._threads: list[ThreadPoolExecutor] = []
+
+    def stop(self) -> None:
+        """Finish what is in flight and return from ``run``."""
+        self._stopping.set()
+
+    async def run(self, *, listen: bool = True, ready: Callable[[], None] | None = None) -> None:
+        """Work until ``stop``, SIGTERM or SIGINT. ``listen``: hear mail too."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self.stop)
+        listener = Listener() if listen else None
+        if listener is not None:
+            host, port = host_and_port("listen_mail", settings.OPTIONS.listen_mail)
+            await listener.start(host, port)
+        sender = Sender(self._thread("outbox"))
+        tasks = [
+            asyncio.create_task(sender.run()),
+            asyncio.create_task(self._repeat("digest", _digest)),
+            asyncio.create_task(self._repeat("planning", _plan)),
+            asyncio.create_task(self._repeat("clock", _Clock().tick)),
+        ]
+        if ready is not None:
+            ready()
+        stopping = asyncio.create_task(self._stopping.wait())
+        await asyncio.wait([stopping, *tasks], return_when=asyncio.FIRST_COMPLETED)
+        self.stop()
+        sender.stop()
+        if listener is not None:
+            await listener.stop()
+        results = await asyncio.gather(*tasks, return_exceptions=True)
+        for thread in self._threads:
+            thread.submit(connections.close_all).result()
+            thread.shutdown()
+        for result in results:
+            if isinstance(result, BaseException):
+                raise result
+
+    async def _repeat(self, name: str, step: Callable[[], bool]) -> None:
+        """Take one step after the other; rest where a step found nothing to do."""
+        thread = self._thread(name)
+        loop = asyncio.get_running_loop()
+        while not self._stopping.is_set():
+            try:
+                busy = await loop.run_in_executor(thread, _connected, step)
+                pause = 0.0 if busy else IDLE
+            except DatabaseError as error:
+                _log.warning("the database is not to be had", loop=name, error=str(error)[:200])
+                pause = WAIT_FOR_DATABASE
+            if pause:
+                await _first(self._stopping.wait(), pause)
+
+    def _thread(self, name: str) -> ThreadPoolExecutor:
+        if self._shared is not None:
+            return self._shared
+        thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix=name)
+        self._threads.append(thread)
+        if connection.vendor == "sqlite":
+            self._shared = thread
+        return thread
+
+
+class _Clock:
+    """Folds what is due; now and then what another policy folded, and prunes what was kept."""
+
+    def __init__(self) -> None:
+        self._renewed: int | None = 0
+        self._prune_at = 0
+
+    def tick(self) -> bool:
+        now = present()
+        if now >= self._prune_at:
+            self._prune_at = now + 3_600_000_000
+            digest.prune(now)
+        if self._renewed is not None:
+            self._renewed = clock.renew(now, self._renewed)
+            return True
+        return clock.tick(now) > 0
+
+
+def _digest() -> bool:
+    return digest.digest(present()).read > 0
+
+
+def _plan() -> bool:
+    unfinished = planning.unfinished()
+    for mailing in unfinished:
+        planning.plan(mailing, present(), most=1)
+    return bool(unfinished)
+
+
+def _connected(step: Callable[[], bool]) -> bool:
+    for alias in connections:
+        connections[alias].close_if_unusable_or_obsolete()
+    return step()
+
+
+async def _first(event: Any, seconds: float) -> None:
+    try:
+        await asyncio.wait_for(event, seconds)
+    except TimeoutError:
+        return
