@@ -1,0 +1,75 @@
+"""May this be sent to these? The gate's answer for addresses, each with its reason."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import msgspec
+
+from goodstanding.answers import grounds, known
+from goodstanding.answers.words import words
+from goodstanding.core.addresses import Address
+from goodstanding.core.history import History
+from goodstanding.core.policies import Policy
+from goodstanding.core.standings import Standing
+from goodstanding.ledger.policy import active_policy
+
+
+class Checked(msgspec.Struct, frozen=True):
+    """The gate's answer for one address; ``why`` is one sentence."""
+
+    address: str
+    channel: str
+    allowed: bool
+    reason: str | None
+    status: str
+    family: str
+    why: str
+
+
+def check(
+    addresses: Sequence[Address],
+    purpose: str,
+    topic: str | None,
+    now: int,
+    policy: Policy | None = None,
+    at: int | None = None,
+) -> Iterator[Checked]:
+    """Ask the gate about each address, in the order given.
+
+    ``purpose``: one of ``core.gate.PURPOSES``. ``now`` in microseconds. ``policy``: another than
+    the settings name. ``at``: answer as of that time, from what had happened by then.
+    """
+    policy = policy or active_policy()
+    for address, history in known.of(addresses, at):
+        standing = history.standing(policy, now if at is None else at)
+        blocks = standing.topics.get(topic, standing.blocks) if topic else standing.blocks
+        reason = blocks[purpose]
+        yield Checked(
+            address=address.value,
+            channel=address.channel,
+            allowed=reason is None,
+            reason=reason,
+            status=standing.status,
+            family=standing.family,
+            why=_sentence(reason, purpose, topic, history, standing, policy),
+        )
+
+
+def _sentence(
+    reason: str | None,
+    purpose: str,
+    topic: str | None,
+    history: History,
+    standing: Standing,
+    policy: Policy,
+) -> str:
+    if reason is not None:
+        return f"Refused: {grounds.of_refusal(reason, history, standing, policy, topic)}."
+    if purpose in ("transactional", "confirmation"):
+        return f"Allowed: {words().grounds['nothing_against']}."
+    ground = grounds.of_consent(history, standing, policy, topic)
+    if purpose == "one_off" and standing.blocks["broadcast"] is not None:
+        although = words().grounds["although"].format(policy=policy.name, ground=ground)
+        return f"Allowed: {although}."
+    return f"Allowed: {ground}."

@@ -1,0 +1,95 @@
+"""Options that several commands have, and how what they say is read."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from goodstanding.cli.output import BadInput, complain
+
+if TYPE_CHECKING:
+    from goodstanding.core.addresses import Address, Channel
+    from goodstanding.core.policies import Policy
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON, an item a line, and nothing else.")]
+At = Annotated[
+    str | None,
+    typer.Option(
+        "--at",
+        metavar="TIME",
+        help="Answer as of then (RFC 3339 with an offset): only what had happened by that time.",
+    ),
+]
+PolicyName = Annotated[
+    str | None,
+    typer.Option(
+        "--policy",
+        metavar="NAME",
+        help="Answer under another policy, a preset or a file, without changing anything.",
+    ),
+]
+
+
+def present() -> int:
+    """The present, in microseconds."""
+    return time.time_ns() // 1_000
+
+
+def moment(text: str | None) -> int | None:
+    """The time that an option says, in microseconds.
+
+    Raises:
+        BadInput: it is not RFC 3339 with an offset.
+    """
+    if text is None:
+        return None
+    from goodstanding.answers import times
+
+    try:
+        return times.parse(text)
+    except ValueError as error:
+        raise BadInput(str(error)) from None
+
+
+def policy(name: str | None) -> Policy | None:
+    """The policy that an option names, None where it names none.
+
+    Raises:
+        BadInput: there is none of that name.
+    """
+    if name is None:
+        return None
+    from goodstanding.core import policies
+
+    try:
+        return policies.load(name)
+    except policies.BadPolicy as error:
+        raise BadInput(str(error)) from None
+
+
+def addresses(texts: Sequence[str]) -> list[Address]:
+    """The addresses that arguments say: with an @ email, else numbers.
+
+    Raises:
+        BadInput: one of them is malformed; every one that is has been complained of.
+    """
+    from django.conf import settings
+
+    from goodstanding.core.addresses import MalformedAddress, normalise
+
+    found = []
+    wrong = []
+    for text in texts:
+        channel: Channel = "sms" if "@" not in text and text[:1] in "+0123456789(" else "email"
+        try:
+            found.append(normalise(channel, text, settings.OPTIONS.region))
+        except MalformedAddress as error:
+            wrong.append(str(error))
+    for sentence in wrong[:-1]:
+        complain(sentence)
+    if wrong:
+        raise BadInput(wrong[-1])
+    return found
