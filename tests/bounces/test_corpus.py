@@ -65,9 +65,9 @@ def take(left: list[Report], recipient: str | list[str] | None) -> Report | None
 
 
 def judged(report: Report | None, expected: dict[str, Any]) -> dict[str, bool]:
-    marks = {"kind": among(report and report.kind, expected["kind"])}
+    marks = {"kind": among(report.kind if report else None, expected["kind"])}
     if expected.get("recipient"):
-        marks["recipient"] = among(report and (report.recipient or ""), expected["recipient"])
+        marks["recipient"] = among(report.recipient if report else None, expected["recipient"])
     for field in ("status", "code", "feedback_type"):
         if expected.get(field):
             marks[field] = report is not None and getattr(report, field) == expected[field]

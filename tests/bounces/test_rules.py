@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from goodstanding.bounces import RULES_VERSION, read_reply
-from goodstanding.bounces.matcher import fold, matcher
+from goodstanding.bounces.matcher import Entry, fold, matcher
 from goodstanding.bounces.rulebook import Rule, Signal, rulebook
 from goodstanding.core.categories import CATEGORIES
 
@@ -38,7 +38,8 @@ def test_every_category_has_a_rule() -> None:
 
 def test_patterns_keep_to_bytes() -> None:
     """The patterns match bytes: a class would match half of a character outside ASCII."""
-    for entry in (*BOOK.rules, *BOOK.providers, *BOOK.signals):
+    entries: list[Entry] = [*BOOK.rules, *BOOK.providers, *BOOK.signals]
+    for entry in entries:
         for pattern in entry.patterns:
             for found in re.findall(r"(?<!\\)\[[^\]]*\]", pattern):
                 assert found.isascii(), (entry.name, found)
