@@ -22,6 +22,9 @@ from goodstanding.mailings.sender import WAIT_FOR_DATABASE, Sender, present
 IDLE: Final = 0.2
 """Seconds that a loop rests when it found nothing to do."""
 
+BATCH: Final = 500
+"""What was heard is understood so many at a time."""
+
 _log = structlog.get_logger(__name__)
 
 
@@ -111,11 +114,12 @@ class _Clock:
         if self._renewed is not None:
             self._renewed = clock.renew(now, self._renewed)
             return True
-        return clock.tick(now) > 0
+        return clock.tick(now) == clock.BATCH
 
 
 def _digest() -> bool:
-    return digest.digest(present()).read > 0
+    # A batch that is not full waits for more to come: what is grouped is committed once.
+    return digest.digest(present(), BATCH).read == BATCH
 
 
 def _plan() -> bool:

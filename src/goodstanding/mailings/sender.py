@@ -63,7 +63,7 @@ class Sender:
     async def run(self) -> None:
         """Send until ``stop``."""
         lifeline = await self._in_thread(liveness.Lifeline, present())
-        width = sum(lane.connections for lane in self._lanes.values())
+        width = sum(_width(lane) for lane in self._lanes.values())
         committing = asyncio.create_task(self._commit_forever())
         sending = [asyncio.create_task(self._send_forever()) for _ in range(width)]
         try:
@@ -200,6 +200,11 @@ class _Job:
         self.lane = lane
         self.compiled = compiled
         self.fields = fields
+
+
+def _width(lane: SmtpSettings) -> int:
+    """How many connections a lane may have open in all."""
+    return lane.connections * len({None, *lane.routes.values()})
 
 
 def _take_over(lifeline: liveness.Lifeline) -> None:
