@@ -244,12 +244,12 @@ def _delimiter(lines: _Lines) -> str:
     return max(_DELIMITERS, key=lambda delimiter: _likeliness(line, delimiter))
 
 
-def _likeliness(line: str, delimiter: str) -> tuple[int, int]:
+def _likeliness(line: str, delimiter: str) -> tuple[bool, int, int]:
     try:
         headings = next(csv.reader([line], delimiter=delimiter))
     except csv.Error:
-        return (0, 0)
-    return (recognised(headings), len(headings))
+        return (False, 0, 0)
+    return (*recognised(headings), len(headings))
 
 
 def _long_cell(text: str, delimiter: str) -> int | None:

@@ -40,9 +40,10 @@ def plain(text: str) -> str:
     return _BETWEEN_WORDS.sub(" ", unicodedata.normalize("NFKC", text).casefold()).strip()
 
 
-def recognised(headings: Sequence[str]) -> int:
-    """How many of the headings are known."""
-    return sum(plain(heading[:LONGEST_HEADING]) in _ROLES for heading in headings)
+def recognised(headings: Sequence[str]) -> tuple[bool, int]:
+    """Whether one of the headings is known as an address's, and how many are known at all."""
+    roles = [_ROLES.get(plain(heading[:LONGEST_HEADING])) for heading in headings]
+    return "email" in roles or "phone" in roles, sum(role is not None for role in roles)
 
 
 def lay_out(headings: Sequence[str], said: Mapping[str, str]) -> Layout:
