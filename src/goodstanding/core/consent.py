@@ -55,8 +55,7 @@ def complaint(registers: Registers) -> Said | None:
     """The complaint that stands: not withdrawn, and no confirmation came later."""
     standing: Said | None = None
     for mailing, said in registers.complaints.items():
-        back = registers.withdrawn.get(mailing)
-        if back is None or back.at < said.at:
+        if is_active(said, registers.withdrawn.get(mailing)):
             standing = latest(standing, said)
     if standing is None or _after(registers.person.confirmed, standing):
         return None
@@ -75,12 +74,19 @@ def is_active(on: Said | None, off: Said | None) -> bool:
 
 
 def _effective(registers: Registers) -> Said | None:
-    """The operator's opt-in, unless the address was locked when it was given."""
-    given, locked, unlocked = registers.admin_opted_in, registers.locked, registers.unlocked
-    if given is None or locked is None or locked.at > given.at:
-        return given
-    opened = unlocked is not None and locked.at < unlocked.at <= given.at
-    return given if opened else None
+    """The operator's last opt-in that was given while the address was not locked."""
+    for given in reversed(registers.admin_opted_ins):
+        if not _locked_at(registers, given.at):
+            return given
+    return None
+
+
+def _locked_at(registers: Registers, at: int) -> bool:
+    before = [said for said in registers.locks if said.at <= at]
+    if not before:
+        return False
+    last = before[-1].at
+    return any(said.what == "locked" for said in before if said.at == last)
 
 
 def _stands(confirmed: Said | None, *outs: Said | None) -> bool:

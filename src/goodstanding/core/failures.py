@@ -5,8 +5,8 @@ Source: design, section 4.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Iterable, Sequence
+from typing import Final, TypeVar
 
 import msgspec
 
@@ -33,15 +33,26 @@ class Streak(msgspec.Struct, frozen=True):
     stopped_at: int | None = None
 
 
-def hard_stop(registers: Registers, memories: Sequence[Memory], policy: Policy) -> Stop | None:
-    """The hard bounce that stops the address, or None."""
+MailingId = int | str | None
+"""What tells mailings apart; None: a mailing of its own."""
+
+
+def hard_stop(
+    registers: Registers,
+    memories: Sequence[Memory],
+    policy: Policy,
+    mailings: Sequence[MailingId] = (),
+) -> Stop | None:
+    """The hard bounce that stops the address, or None; ``mailings``: of each memory in turn."""
+    if all(memory.times[_HARD] is None for memory in memories):
+        return None
     lifted = _lifted(registers, with_confirmation=True)
     if policy.hard.lifted_by_engagement:
         # Strictly later than the bounce: sent at t lifts what bounced before t.
         lifted = max(lifted, _engaged_with(memories) - 1)
-    bounced = sorted(
-        (first if first > lifted else last, memory.hard_category or "")
-        for memory in memories
+    bounced = _distinct(
+        ((first if first > lifted else last, memory.hard_category or ""), mailing)
+        for memory, mailing in _with_mailings(memories, mailings)
         if (first := memory.times[_HARD]) is not None
         and (last := memory.times[_HARD + 1]) is not None
         and last > lifted
@@ -65,11 +76,19 @@ def soft_streak(
     responses: Sequence[Response],
     policy: Policy,
     channel: str,
+    mailings: Sequence[MailingId] = (),
 ) -> Streak:
-    """The soft outcomes since the last good one, unblock or correction, by time sent."""
+    """The soft outcomes since the last good one, unblock or correction, by time sent.
+
+    ``mailings``: of each memory in turn; one mailing counts once.
+    """
     since = _lifted(registers, with_confirmation=False) + 1
-    soft: list[int] = []
-    for memory, response in zip(memories, responses, strict=True):
+    soft: list[tuple[int, MailingId]] = []
+    for (memory, mailing), response in zip(
+        _with_mailings(memories, mailings), responses, strict=True
+    ):
+        if response.outcome is None and response.name != "block_bounced":
+            continue
         sent = memory.sent_at
         if sent is None:
             continue
@@ -78,9 +97,32 @@ def soft_streak(
         elif response.outcome == "soft" or (
             policy.streak.block_bounces and response.name == "block_bounced"
         ):
-            soft.append(sent)
-    streak = tuple(sorted(sent for sent in soft if sent >= since))
+            soft.append((sent, mailing))
+    if not soft:
+        return _NO_STREAK
+    streak = tuple(_distinct(each for each in soft if each[0] >= since))
     return Streak(streak, _stopped_at(streak, policy, channel))
+
+
+_NO_STREAK: Final = Streak()
+_T = TypeVar("_T", int, tuple[int, str])
+
+
+def _with_mailings(
+    memories: Sequence[Memory], mailings: Sequence[MailingId]
+) -> Iterable[tuple[Memory, MailingId]]:
+    return zip(memories, mailings or [None] * len(memories), strict=True)
+
+
+def _distinct(found: Iterable[tuple[_T, MailingId]]) -> list[_T]:
+    """What was found, in order, of each mailing only the first."""
+    distinct: list[_T] = []
+    seen: set[MailingId] = set()
+    for what, mailing in sorted(found, key=lambda each: each[0]):
+        if mailing is None or mailing not in seen:
+            distinct.append(what)
+            seen.add(mailing)
+    return distinct
 
 
 def _stopped_at(streak: tuple[int, ...], policy: Policy, channel: str) -> int | None:
@@ -120,11 +162,16 @@ def _engaged_with(memories: Sequence[Memory]) -> int:
 def _engaged_between(
     registers: Registers, memories: Sequence[Memory], start: int, end: int
 ) -> bool:
+    """Whether a person engaged in that time, as far as firsts and lasts can tell.
+
+    One who engaged before its end and again after its start counts: otherwise hearing of a further
+    open could stop an address.
+    """
     if registers.engaged is not None and start <= registers.engaged.at <= end:
         return True
     return any(
-        at is not None and start <= at <= end
+        first is not None and last is not None and first <= end and last >= start
         for memory in memories
         for place in HUMAN
-        for at in memory.times[place : place + 2]
+        for first, last in (memory.times[place : place + 2],)
     )

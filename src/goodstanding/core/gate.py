@@ -21,6 +21,9 @@ REASONS: Final = _TABLE.reasons
 
 PURPOSES: Final = _TABLE.purposes
 
+PURPOSE_ORDER: Final = {purpose: place for place, purpose in enumerate(("", *PURPOSES))}
+"""Of two purposes said of one mailing the later stands; none said: an empty text, the first."""
+
 ORDER: Final = {reason: place for place, reason in enumerate(REASONS)}
 
 Blocks = dict[str, str | None]

@@ -8,6 +8,7 @@ import msgspec
 
 from goodstanding.core import memory, registers
 from goodstanding.core.events import KINDS, Event, key_of
+from goodstanding.core.gate import PURPOSE_ORDER
 from goodstanding.core.memory import Memory
 from goodstanding.core.policies import Policy
 from goodstanding.core.registers import Registers
@@ -37,7 +38,8 @@ class History(msgspec.Struct):
     def standing(self, policy: Policy, now: int) -> Standing:
         """Where the address stands; its responses in the order of ``deliveries``."""
         facts = [
-            Delivery(each.memory, each.purpose, each.reports) for each in self.deliveries.values()
+            Delivery(each.memory, each.purpose, each.reports, mailing)
+            for (mailing, _), each in self.deliveries.items()
         ]
         return stand(self.registers, facts, policy, self.channel, now)
 
@@ -51,6 +53,7 @@ def fold(
     """
     history = History(channel)
     heard: set[str] = set()
+    said: dict[str, str] = {}
     for event in events:
         key = key_of(event)
         if key in heard:
@@ -65,20 +68,27 @@ def fold(
             topic=event.topic,
             mailing=event.mailing or "",
         )
-        _remember(history, event, key, purposes or {})
+        _remember(history, event, key)
+        if event.mailing is not None:
+            said[event.mailing] = max(
+                said.get(event.mailing, ""), event.purpose or "", key=PURPOSE_ORDER.__getitem__
+            )
+    said.update(purposes or {})
+    for (mailing, _), delivery in history.deliveries.items():
+        if mailing is not None:
+            delivery.purpose = said[mailing] or "broadcast"
     history.deliveries = dict(sorted(history.deliveries.items(), key=lambda item: _order(item[0])))
     return history
 
 
-def _remember(history: History, event: Event, key: str, purposes: Mapping[str, str]) -> None:
-    alone = memory.of_event(event.kind, event.occurred_at, event.detail)
-    if alone is None or (event.mailing is None and KINDS[event.kind].about != "delivery"):
+def _remember(history: History, event: Event, key: str) -> None:
+    if memory.slot_of(event.kind, event.detail) is None:
+        return
+    if event.mailing is None and KINDS[event.kind].about != "delivery":
         return
     place = (event.mailing, event.recipient if event.mailing is not None else key)
     delivery = history.deliveries.setdefault(place, Remembered())
-    delivery.memory = memory.join(delivery.memory, alone)
-    if event.mailing is not None:
-        delivery.purpose = purposes.get(event.mailing) or event.purpose or delivery.purpose
+    delivery.memory = memory.remember(delivery.memory, event.kind, event.occurred_at, event.detail)
     delivery.reports = delivery.reports and event.detail.get("reports") is not False
     counts = KINDS[event.kind].counts
     if counts == "opens":

@@ -14,6 +14,7 @@ import msgspec
 from goodstanding.core import data
 from goodstanding.core.categories import CATEGORIES
 from goodstanding.core.events import KINDS
+from goodstanding.core.gate import ORDER
 
 Times = tuple[int | None, ...]
 """First and last of each slot in turn, in microseconds; None: never."""
@@ -42,7 +43,10 @@ _DEFERRED: Final = FIRST["deferred"]
 _HARD: Final = FIRST["hard_bounced"]
 _SKIPPED: Final = FIRST["skipped"]
 _STOPPED: Final = FIRST["stopped"]
-_TRIED: Final = (*LEFT, _DEFERRED, FIRST["lost"], FIRST["failed"])
+_ATTEMPTS: Final = (_SENT, _DEFERRED, FIRST["lost"], FIRST["failed"])
+_TRIED: Final = (*LEFT, *_ATTEMPTS[1:])
+_NOTED: Final = frozenset({*BOUNCES, _DEFERRED, _SKIPPED, _STOPPED})
+_LONGEST_REASON: Final = 100  # characters
 _SLOT_OF: Final = {name: kind.slot for name, kind in KINDS.items() if kind.slot}
 
 
@@ -75,7 +79,19 @@ class Memory(msgspec.Struct, frozen=True):
         at = self.times[_SENT]
         if at is not None:
             return at
+        return self.tried_from
+
+    @property
+    def tried_from(self) -> int | None:
+        """The earliest sign that it was sent or tried; more memory never makes it later."""
         return min((at for place in _TRIED if (at := self.times[place]) is not None), default=None)
+
+    @property
+    def tried_until(self) -> int | None:
+        """When it was last sent or tried; more memory never makes it earlier."""
+        return max(
+            (at for place in _ATTEMPTS if (at := self.times[place + 1]) is not None), default=None
+        )
 
 
 def slot_of(kind: str, detail: Mapping[str, Any]) -> str | None:
@@ -86,12 +102,23 @@ def slot_of(kind: str, detail: Mapping[str, Any]) -> str | None:
 
 
 def disposition_of(detail: Mapping[str, Any]) -> str:
-    """The disposition that a failure's reading has, or that its category has: soft where none."""
+    """The disposition that a failure's reading has, or that its category has: soft where none.
+
+    Whatever was said, what is the sender's or the content's fault never hurts the address.
+    """
+    category = CATEGORIES.get(category_of(detail) or "")
     said = detail.get("disposition")
-    if said in _TABLE.dispositions:
-        return str(said)
-    category = CATEGORIES.get(str(detail.get("category")))
-    return category.disposition if category else "soft"
+    if not isinstance(said, str) or said not in _TABLE.dispositions:
+        return category.disposition if category else "soft"
+    if category and category.fault in ("sender", "content") and said in ("hard", "soft"):
+        return category.disposition
+    return said
+
+
+def category_of(detail: Mapping[str, Any]) -> str | None:
+    """The category that a failure's reading has, None where it has none that we know."""
+    said = detail.get("category")
+    return said if isinstance(said, str) and said in CATEGORIES else None
 
 
 def of_event(kind: str, at: int, detail: Mapping[str, Any]) -> Memory | None:
@@ -102,16 +129,40 @@ def of_event(kind: str, at: int, detail: Mapping[str, Any]) -> Memory | None:
     place = FIRST[slot]
     times = list(EMPTY)
     times[place] = times[place + 1] = at
-    category = detail.get("category") if place in BOUNCES or place == _DEFERRED else None
-    reason = detail.get("reason")
+    category = category_of(detail) if place in BOUNCES or place == _DEFERRED else None
+    said = detail.get("reason") if place in (_SKIPPED, _STOPPED) else None
+    reason = said if isinstance(said, str) else ""
     return Memory(
         times=tuple(times),
         hard_category=category if place == _HARD else None,
         deferred_category=category if place == _DEFERRED else None,
         category=category,
-        skip_reason=str(reason or "") if place == _SKIPPED else None,
-        stop_reason=str(reason or "") if place == _STOPPED else None,
+        skip_reason=(reason if reason in ORDER else "") if place == _SKIPPED else None,
+        stop_reason=_tame(reason) if place == _STOPPED else None,
     )
+
+
+def remember(memory: Memory, kind: str, at: int, detail: Mapping[str, Any]) -> Memory:
+    """The memory after hearing one event more; the same object where it tells nothing new."""
+    slot = slot_of(kind, detail)
+    if slot is None:
+        return memory
+    place = FIRST[slot]
+    if place in _NOTED:
+        alone = of_event(kind, at, detail)
+        return join(memory, alone) if alone is not None else memory
+    first, last = memory.times[place : place + 2]
+    if first is not None and last is not None and first <= at <= last:
+        return memory
+    times = list(memory.times)
+    times[place] = at if first is None or at < first else first
+    times[place + 1] = at if last is None or at > last else last
+    return msgspec.structs.replace(memory, times=tuple(times))
+
+
+def _tame(reason: str) -> str:
+    """A reason in free words as a row can hold it."""
+    return reason.replace("\0", "")[:_LONGEST_REASON]
 
 
 def join(one: Memory, other: Memory) -> Memory:

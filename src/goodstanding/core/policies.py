@@ -155,6 +155,11 @@ class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True, dict=True)
         said = repr(msgspec.structs.replace(self, name="")).encode()
         return int.from_bytes(hashlib.blake2b(said, digest_size=8).digest(), "big") >> 1
 
+    @functools.cached_property
+    def uncut(self) -> Policy:
+        """The same with statistics that count for ever."""
+        return msgspec.structs.replace(self, statistics_days=None)
+
 
 def load(name_or_path: str) -> Policy:
     """The preset of that name, or the policy file at that path.

@@ -34,12 +34,14 @@ class Registers(msgspec.Struct, frozen=True, omit_defaults=True):
     """All that was said of an address, apart from what its deliveries remember.
 
     ``complaints`` and ``withdrawn`` are by mailing, ``""`` where none was named: a withdrawal
-    takes back the complaint about the same mailing only.
+    takes back the complaint about the same mailing only. ``admin_opted_ins`` and ``locks`` (locked
+    and unlocked) are the latest few, oldest first: an operator's opt-in while the address was
+    locked has no effect, so an earlier one must still be known.
     """
 
     person: Consent = Consent()
     topics: dict[str, Consent] = {}
-    admin_opted_in: Said | None = None
+    admin_opted_ins: tuple[Said, ...] = ()
     admin_opted_out: Said | None = None
     permitted: Said | None = None
     unpermitted: Said | None = None
@@ -49,10 +51,24 @@ class Registers(msgspec.Struct, frozen=True, omit_defaults=True):
     corrected: Said | None = None
     blocked: Said | None = None
     unblocked: Said | None = None
-    locked: Said | None = None
-    unlocked: Said | None = None
+    locks: tuple[Said, ...] = ()
     engaged: Said | None = None
     machine_opened: Said | None = None
+
+    @property
+    def admin_opted_in(self) -> Said | None:
+        """The operator's last opt-in, whether it had an effect or not."""
+        return self.admin_opted_ins[-1] if self.admin_opted_ins else None
+
+    @property
+    def locked(self) -> Said | None:
+        """When it was last locked."""
+        return next((said for said in reversed(self.locks) if said.what == "locked"), None)
+
+    @property
+    def unlocked(self) -> Said | None:
+        """When it was last unlocked."""
+        return next((said for said in reversed(self.locks) if said.what == "unlocked"), None)
 
 
 EMPTY: Final = Registers()
@@ -70,16 +86,16 @@ _RESTRICTIVE: Final = {
 _OPT_OUTS: Final = frozenset({"opted_out", "list_unsubscribed", "opted_out_with_feedback"})
 _COMPLAINTS: Final = frozenset({"complained", "spam_reported"})
 _LATEST_OF: Final = {
-    "admin_opted_in": "admin_opted_in",
     "admin_opted_out": "admin_opted_out",
     "found_invalid": "invalid",
     "declared_invalid": "invalid",
     "corrected": "corrected",
     "blocked": "blocked",
     "unblocked": "unblocked",
-    "locked": "locked",
-    "unlocked": "unlocked",
 }
+_FEW_OF: Final = {"admin_opted_in": "admin_opted_ins", "locked": "locks", "unlocked": "locks"}
+_FEW: Final = 16
+_LONGEST_MANNER: Final = 40  # characters
 
 
 def hear(
@@ -96,6 +112,11 @@ def hear(
     field = _LATEST_OF.get(kind)
     if field is not None:
         return _set(registers, field, latest(getattr(registers, field), Said(at, kind, key)))
+    field = _FEW_OF.get(kind)
+    if field is not None:
+        return _set(
+            registers, field, _latest_few(getattr(registers, field), (Said(at, kind, key),))
+        )
     about = KINDS[kind]
     if about.human:
         said = Said(at, kind, key)
@@ -133,7 +154,8 @@ def _hear_person(
     if kind in _OPT_OUTS:
         return _consent(registers, topic, Consent(opted_out=Said(at, kind, key)))
     if kind == "bounced" and detail.get("category") == "carrier_opted_out":
-        return _consent(registers, topic, Consent(opted_out=Said(at, "opted_out", key)))
+        # The carrier knows nothing of our topics: it stops everything.
+        return _consent(registers, None, Consent(opted_out=Said(at, "opted_out", key)))
     return registers
 
 
@@ -156,6 +178,12 @@ def earliest(one: Said | None, other: Said | None) -> Said | None:
     return min(one, other, key=lambda said: (said.at, said.key, said.what))
 
 
+def _latest_few(one: tuple[Said, ...], other: tuple[Said, ...]) -> tuple[Said, ...]:
+    """The latest of both, oldest first. Keeping so many of a union joins like the union itself."""
+    both = {*one, *other}
+    return tuple(sorted(both, key=lambda said: (said.at, said.key, said.what))[-_FEW:])
+
+
 def join(one: Registers, other: Registers) -> Registers:
     """All that both hold."""
     if one == other:
@@ -167,6 +195,8 @@ def join(one: Registers, other: Registers) -> Registers:
         unpermitted=earliest(one.unpermitted, other.unpermitted),
         complaints=_by_key(one.complaints, other.complaints, latest),
         withdrawn=_by_key(one.withdrawn, other.withdrawn, latest),
+        admin_opted_ins=_latest_few(one.admin_opted_ins, other.admin_opted_ins),
+        locks=_latest_few(one.locks, other.locks),
         **{
             field: latest(getattr(one, field), getattr(other, field))
             for field in (*_FIELDS, "engaged", "machine_opened")
@@ -187,7 +217,7 @@ def _set(registers: Registers, field: str, value: object) -> Registers:
 def _opted_in(
     registers: Registers, at: int, key: str, detail: Mapping[str, Any], topic: str | None
 ) -> Registers:
-    manner = str(detail.get("how") or "")
+    manner = str(detail.get("how") or "")[:_LONGEST_MANNER]
     registers = _consent(registers, topic, Consent(opted_in=Said(at, manner, key)))
     if manner != "form":
         return registers

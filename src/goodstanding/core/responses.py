@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from typing import Final, Literal
 
 import msgspec
@@ -49,10 +48,21 @@ class _Table(msgspec.Struct, frozen=True):
     contesting: tuple[int, ...]
     contested: tuple[int, ...]
     expired: ResponseRule
+    blocked: _Row
 
 
-@functools.cache
-def _table(rules: tuple[ResponseRule, ...]) -> _Table:
+_tables: Final[dict[int, _Table]] = {}
+
+
+def _table(policy: Policy) -> _Table:
+    """The policy's table, read once: it is asked for with every delivery that is folded."""
+    table = _tables.get(policy.revision)
+    if table is None:
+        table = _tables[policy.revision] = _read(policy.responses)
+    return table
+
+
+def _read(rules: tuple[ResponseRule, ...]) -> _Table:
     rows = tuple(
         _Row(rule, FIRST[rule.slot or rule.name]) for rule in rules if rule.name != "expired"
     )
@@ -62,6 +72,7 @@ def _table(rules: tuple[ResponseRule, ...]) -> _Table:
         contesting=tuple(row.place for row in rows if row.rule.contests_delivery),
         contested=tuple(row.place for row in rows if row.rule.contested),
         expired=next(rule for rule in rules if rule.name == "expired"),
+        blocked=next(row for row in rows if row.rule.name == "block_bounced"),
     )
 
 
@@ -70,7 +81,7 @@ def respond(memory: Memory, policy: Policy, channel: str, now: int, *, reports: 
 
     ``reports``: whether its lane reports deliveries. Source: design, section 3.
     """
-    table = _table(policy.responses)
+    table = _table(policy)
     times = _counted(memory.times, policy.statistics_days)
     deadline = _deadline(times, policy, channel, reports=reports)
     final = _first_final(table, times, memory)
@@ -92,7 +103,16 @@ def respond(memory: Memory, policy: Policy, channel: str, now: int, *, reports: 
         if deadline <= now:
             return _response(table.expired, deadline, memory)
         return _response(top.rule, times[top.place], memory, due_at=deadline)
+    if top.rule.name == "soft_bounced" and _gave_up_for_our_sake(memory):
+        return _response(table.blocked.rule, times[top.place], memory)
     return _response(top.rule, times[top.place], memory)
+
+
+def _gave_up_for_our_sake(memory: Memory) -> bool:
+    """Whether somebody gave up retrying what was put off for the sender's or the content's sake."""
+    if memory.category != "timed_out" or memory.deferred_category is None:
+        return False
+    return CATEGORIES[memory.deferred_category].fault in ("sender", "content")
 
 
 def _response(
@@ -167,10 +187,11 @@ def _first_final(table: _Table, times: Times, memory: Memory) -> _Row | None:
             continue
         if row.rule.name.startswith("stopped") and not _stop_is(row.rule, memory):
             continue
-        if first is None or at <= since or first.rule.name in row.rule.outranks:
-            if first is not None and row.rule.name in first.rule.outranks:
-                continue
+        if first is None or at <= since:
             first, since = row, at
+    for row in table.finals:
+        if first is not None and first.rule.name in row.rule.outranks:
+            first = row if times[row.place] is not None else first
     return first
 
 

@@ -37,11 +37,15 @@ _DELIVERED: Final = FIRST["delivered"]
 
 
 class Delivery(msgspec.Struct, frozen=True):
-    """What a standing needs of one delivery: memory, mailing's purpose, lane's habit."""
+    """What a standing needs of one delivery: memory, mailing's purpose, lane's habit, mailing.
+
+    ``mailing`` tells mailings apart (an id or a name); None: one of its own.
+    """
 
     memory: Memory
     purpose: str = "broadcast"
     reports: bool = True
+    mailing: failures.MailingId = None
 
 
 class Standing(msgspec.Struct, frozen=True):
@@ -115,25 +119,30 @@ def stand(
     for response in responses:
         if response.due_at is not None:
             clock.has_come(response.due_at)
+    # What counts in a mailing's statistics may be cut in time; standings never freeze.
+    judged = (
+        responses if policy.statistics_days is None else _uncut(deliveries, policy, channel, now)
+    )
+    mailings = [each.mailing for each in deliveries]
     word = consent.general(registers)
-    streak = failures.soft_streak(registers, memories, responses, policy, channel)
+    streak = failures.soft_streak(registers, memories, judged, policy, channel, mailings)
     findings = [
         *_complaint(registers),
         _Finding(word.status, *_of(word.said)),
         *_invalid(registers),
-        *_stopped(failures.hard_stop(registers, memories, policy), streak),
+        *_stopped(failures.hard_stop(registers, memories, policy, mailings), streak),
         *_operators(registers),
-        *_unengaged(registers, word, memories, policy, clock),
+        *_unengaged(registers, memories, judged, policy, clock),
     ]
     shown = min(findings, key=lambda finding: _ORDER[finding.status])
     refusals = {
         refusal for finding in findings if (refusal := STATUSES[finding.status].refusal) is not None
     } - {"opted_out", "never_opted_in"}
     held = "soft_stopped" in refusals and _transactional_hold(deliveries, policy, clock)
-    unasked = _confirmation_refused(registers, word, deliveries, policy, clock)
+    asking = _Asking.of(registers, word, deliveries, policy, clock)
 
-    def blocks(said: Word) -> Blocks:
-        return _blocks(said.refusal, refusals, held, unasked, policy, channel)
+    def blocks(said: Word, opted_out: Said | None = None) -> Blocks:
+        return _blocks(said.refusal, refusals, held, asking.refused_on(opted_out), policy, channel)
 
     return Standing(
         status=shown.status,
@@ -143,13 +152,24 @@ def stand(
         category=shown.category,
         blocks=blocks(word),
         topics={
-            topic: blocks(consent.on_topic(word, said)) for topic, said in registers.topics.items()
+            topic: blocks(consent.on_topic(word, said), said.opted_out)
+            for topic, said in registers.topics.items()
         },
         consent=word.status,
         streak=len(streak.sent),
         engaged_at=registers.engaged.at if registers.engaged else None,
         responses=responses,
         due_at=clock.due_at,
+    )
+
+
+def _uncut(
+    deliveries: Sequence[Delivery], policy: Policy, channel: str, now: int
+) -> tuple[Response, ...]:
+    """The responses as if statistics counted for ever."""
+    return tuple(
+        respond(each.memory, policy.uncut, channel, now, reports=each.reports)
+        for each in deliveries
     )
 
 
@@ -189,15 +209,34 @@ def _operators(registers: Registers) -> list[_Finding]:
 
 
 def _unengaged(
-    registers: Registers, word: Word, memories: Sequence[Memory], policy: Policy, clock: _Clock
+    registers: Registers,
+    memories: Sequence[Memory],
+    responses: Sequence[Response],
+    policy: Policy,
+    clock: _Clock,
 ) -> list[_Finding]:
+    """Whether nobody seems to be there any more.
+
+    Found whatever consent says: a topic that somebody opted in to may need it.
+    """
     rule = policy.unengaged
-    if rule.after is None or word.refusal is not None:
+    if rule.after is None:
         return []
-    delivered = sorted(at for memory in memories if (at := memory.times[_DELIVERED]) is not None)
+    delivered = sorted(
+        at
+        for memory, response in zip(memories, responses, strict=True)
+        if response.group == "delivered" and (at := memory.times[_DELIVERED]) is not None
+    )
+    if not delivered and rule.delivered:
+        return []
+    words = [registers.person, *registers.topics.values()]
     signs = [
         said.at
-        for said in (registers.person.opted_in, registers.admin_opted_in, registers.engaged)
+        for said in (
+            *(word.opted_in for word in words),
+            registers.admin_opted_in,
+            registers.engaged,
+        )
         if said is not None
     ]
     signs.extend(delivered[:1])
@@ -234,40 +273,61 @@ def _transactional_hold(deliveries: Sequence[Delivery], policy: Policy, clock: _
     return tried is not None and not clock.has_come(tried + policy.transactional.retry_soft_stopped)
 
 
-def _confirmation_refused(
-    registers: Registers,
-    word: Word,
-    deliveries: Sequence[Delivery],
-    policy: Policy,
-    clock: _Clock,
-) -> str | None:
-    """Why a request to confirm may not go, as far as asking is concerned."""
-    requests = sorted(
-        at
-        for each in deliveries
-        if each.purpose == "confirmation" and (at := each.memory.sent_at) is not None
-    )
-    recent = [at for at in requests if not clock.has_come(at + DAY)]
-    if len(recent) >= policy.confirmation.a_day:
-        return "limit_reached"
-    asked = consent.asked_at(registers)
-    complaint = consent.complaint(registers)
-    refused = max(
-        (
-            said.at
-            for said in (complaint, registers.person.opted_out, registers.admin_opted_out)
-            if said is not None
-        ),
-        default=-1,
-    )
-    if asked is not None and asked > refused:
-        return None
-    if word.said is not None and word.said == registers.permitted and complaint is None:
-        last = requests[-1] if requests else None
-        if last is None or clock.has_come(last + policy.confirmation.imported_every):
+class _Asking(msgspec.Struct, frozen=True):
+    """What a request to confirm depends on: how often was asked, and whether the person wants it.
+
+    ``asked``: when the person last asked for something; ``refused``: when the word fell that
+    would refuse them (both microseconds). ``permitted``: an imported claim of permission decides.
+    """
+
+    limit_reached: bool
+    asked: int
+    refused: int
+    permitted: bool = False
+    permitted_now: bool = False
+
+    @classmethod
+    def of(
+        cls,
+        registers: Registers,
+        word: Word,
+        deliveries: Sequence[Delivery],
+        policy: Policy,
+        clock: _Clock,
+    ) -> _Asking:
+        requests = sorted(
+            at
+            for each in deliveries
+            if each.purpose == "confirmation" and (at := each.memory.sent_at) is not None
+        )
+        recent = [at for at in requests if not clock.has_come(at + DAY)]
+        complaint = consent.complaint(registers)
+        permitted = word.said is not None and word.said == registers.permitted and complaint is None
+        asked = consent.asked_at(registers)
+        return cls(
+            limit_reached=len(recent) >= policy.confirmation.a_day,
+            asked=-1 if asked is None else asked,
+            refused=max(
+                (
+                    said.at
+                    for said in (complaint, registers.person.opted_out, registers.admin_opted_out)
+                    if said is not None
+                ),
+                default=-1,
+            ),
+            permitted=permitted,
+            permitted_now=permitted
+            and (not requests or clock.has_come(requests[-1] + policy.confirmation.imported_every)),
+        )
+
+    def refused_on(self, opted_out: Said | None) -> str | None:
+        """Why it may not go, given the person's last opt-out of the topic it is about."""
+        if self.limit_reached:
+            return "limit_reached"
+        refused = max(self.refused, opted_out.at if opted_out is not None else -1)
+        if self.asked > refused or (self.permitted_now and opted_out is None):
             return None
-        return "limit_reached"
-    return "not_requested"
+        return "limit_reached" if self.permitted and opted_out is None else "not_requested"
 
 
 def _blocks(
