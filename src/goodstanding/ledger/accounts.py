@@ -6,14 +6,13 @@ The one place that writes standings and responses.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
-from django.db import connection
 from django.db.backends.utils import CursorWrapper
 
-from goodstanding.core.gate import ORDER, PURPOSES, Blocks
+from goodstanding.core.gate import ORDER, PURPOSE_ORDER, PURPOSES, Blocks
 from goodstanding.core.memory import FIRST, SLOTS, Memory
 from goodstanding.core.policies import Policy
 from goodstanding.core.registers import EMPTY, Registers
@@ -43,6 +42,8 @@ _DERIVED: Final = (
     "policy",
     *_BLOCKS,
 )
+_DUE_AT: Final = _DERIVED.index("due_at")
+_POLICY: Final = _DERIVED.index("policy")
 _FOLDED: Final = ("reports", "response", "since", "opens", "clicks", *_NOTES, *_TIMES)
 
 ADDRESSES: Final = bulk.Table(models.Address, ("id", *_DERIVED))
@@ -71,6 +72,14 @@ class Mailing(msgspec.Struct, frozen=True):
     id: int
     name: str
     purpose: str
+
+
+class MailingFacts(msgspec.Struct, frozen=True):
+    """What a mailing's row is to say from now on; ``was``: the purpose that it says."""
+
+    purpose: str
+    topic: str | None
+    was: str
 
 
 class Row:
@@ -128,10 +137,19 @@ class Account:
             row.reports = True
             row.opens = row.clicks = 0
 
+    def is_stale(self, policy: Policy, now: int) -> bool:
+        """Whether time or a new policy has not been folded in yet."""
+        if self.stored is None:
+            return True
+        due_at, revision = self.stored[_DUE_AT], self.stored[_POLICY]
+        return revision != policy.revision or (due_at is not None and due_at <= now)
+
     def standing(self, policy: Policy, now: int) -> Standing:
         """Where the address stands."""
         facts = [
-            Delivery(row.memory, row.mailing.purpose if row.mailing else "broadcast", row.reports)
+            Delivery(row.memory, row.mailing.purpose, row.reports, row.mailing.id)
+            if row.mailing
+            else Delivery(row.memory, "broadcast", row.reports)
             for row in self.rows.values()
         ]
         return stand(self.registers, facts, policy, self.channel, now)
@@ -152,9 +170,7 @@ def load(cursor: CursorWrapper, ids: Iterable[int], *, lock: bool = True) -> dic
         if row[3] != _EMPTY_TEXT:
             account.registers = _decode(row[3])
     _load_deliveries(cursor, accounts, wanted)
-    with_topics = [account.id for account in accounts.values() if account.registers.topics]
-    if with_topics:
-        _load_topics(cursor, accounts, with_topics)
+    _load_topics(cursor, accounts, wanted)
     return accounts
 
 
@@ -177,11 +193,11 @@ def _load_deliveries(cursor: CursorWrapper, accounts: dict[int, Account], wanted
         accounts[stored[1]].rows[stored[2], stored[3]] = row
 
 
-def _load_topics(cursor: CursorWrapper, accounts: dict[int, Account], ids: list[int]) -> None:
+def _load_topics(cursor: CursorWrapper, accounts: dict[int, Account], wanted: Any) -> None:
     cursor.execute(
         f"SELECT address_id, topic, {', '.join(_BLOCKS)} FROM ledger_topicstanding"
         f" WHERE {bulk.among('address_id')}",
-        [bulk.listed(ids)],
+        [wanted],
     )
     for row in cursor.fetchall():
         accounts[row[0]].topics[row[1]] = tuple(row[2:])
@@ -197,10 +213,18 @@ def by_id(cursor: CursorWrapper, ids: Iterable[int]) -> dict[int | None, Mailing
 
 
 def settle(
-    cursor: CursorWrapper, accounts: Iterable[Account], policy: Policy, now: int
+    cursor: CursorWrapper,
+    accounts: Iterable[Account],
+    policy: Policy,
+    now: int,
+    *,
+    facts: Mapping[int, MailingFacts] | None = None,
 ) -> dict[int, Standing]:
-    """Decide where each address stands, and write all that differs from what is stored."""
-    writing = _Writing(now)
+    """Decide where each address stands, and write all that differs from what is stored.
+
+    ``facts``: what else is to be written of mailings, by their ids.
+    """
+    writing = _Writing(now, facts or {})
     standings = {}
     for account in accounts:
         standing = standings[account.id] = account.standing(policy, now)
@@ -214,8 +238,9 @@ def settle(
 class _Writing:
     """What differs from what is stored, gathered over many accounts."""
 
-    def __init__(self, now: int) -> None:
+    def __init__(self, now: int, facts: Mapping[int, MailingFacts]) -> None:
         self.now = now
+        self.facts = facts
         self.addresses: list[tuple[Any, ...]] = []
         self.fresh: list[tuple[Any, ...]] = []
         self.folded: list[tuple[Any, ...]] = []
@@ -224,9 +249,10 @@ class _Writing:
         self.changes: list[tuple[Any, ...]] = []
         self.by_mailing: Counter[tuple[int, str]] = Counter()
         self.by_status: Counter[tuple[int, str, str]] = Counter()
-        self.spans: dict[int, tuple[int, int]] = {}
+        self.spans: dict[int, tuple[int | None, int | None]] = {}
 
     def address(self, account: Account, standing: Standing, revision: int) -> None:
+        self._topics(account, standing)
         registers = _encode(account.registers).decode()
         new = (
             registers,
@@ -247,7 +273,9 @@ class _Writing:
             return
         self.addresses.append((account.id, *new))
         account.stored = new
-        tallied = old is not None and old[10] != 0
+        if account.value == "":
+            return  # It stands for contacts without an address, and is nobody's.
+        tallied = old is not None and old[_POLICY] != 0
         was = (_day(old[4]), account.channel, old[1]) if old is not None and tallied else None
         place = (_day(standing.since), account.channel, standing.status)
         if was != place:
@@ -257,15 +285,16 @@ class _Writing:
         if was is None or was[2] != standing.status:
             before = was[2] if was is not None else ""
             self.changes.append((self.now, account.id, None, before, standing.status))
-        self._topics(account, standing)
 
     def _topics(self, account: Account, standing: Standing) -> None:
         for topic, blocks in standing.topics.items():
             numbers = tuple(_numbers(blocks))
             if account.topics.get(topic) != numbers:
                 self.topics.append((account.id, topic, *numbers))
+                account.topics[topic] = numbers
         for topic in account.topics.keys() - standing.topics.keys():
             self.stale_topics.append((account.id, topic))
+            del account.topics[topic]
 
     def delivery(self, account: Account, row: Row, response: str, since: int | None) -> None:
         new = row.folded(response, since)
@@ -285,10 +314,11 @@ class _Writing:
         if mailing is None:
             return
         self._tally(mailing.id, old, new)
-        sent = row.memory.sent_at
-        if sent is not None:
-            start, end = self.spans.get(mailing.id, (sent, sent))
-            self.spans[mailing.id] = (min(start, sent), max(end, sent))
+        start, end = self.spans.get(mailing.id, (None, None))
+        self.spans[mailing.id] = (
+            _least(start, row.memory.tried_from),
+            _most(end, row.memory.tried_until),
+        )
 
     def _tally(self, mailing: int, old: tuple[Any, ...] | None, new: tuple[Any, ...]) -> None:
         for sign, row in ((-1, old), (1, new)):
@@ -314,7 +344,10 @@ class _Writing:
             + ", ".join(f"{column} = excluded.{column}" for column in _BLOCKS),
         )
         CHANGES.insert(cursor, self.changes)
-        _widen(cursor, self.spans)
+        for mailing in sorted(self.spans.keys() | self.facts.keys()):
+            if mailing in self.facts:
+                _note(cursor, mailing, self.facts[mailing])
+            _widen(cursor, mailing, *self.spans.get(mailing, (None, None)))
         add_to_tallies(cursor, self.by_mailing, self.by_status)
 
 
@@ -350,17 +383,45 @@ def add_to_tallies(
     )
 
 
-def _widen(cursor: CursorWrapper, spans: dict[int, tuple[int, int]]) -> None:
-    """Let mailings' first and last hand-over span what was heard."""
-    least, most = ("min", "max") if connection.vendor == "sqlite" else ("least", "greatest")
-    for mailing, (start, end) in sorted(spans.items()):
+def _widen(cursor: CursorWrapper, mailing: int, start: int | None, end: int | None) -> None:
+    """Let a mailing's first and last attempt span what was heard."""
+    if start is not None:
         cursor.execute(
-            "UPDATE ledger_mailing SET"
-            f" started_at = {least}(coalesce(started_at, %s), %s),"
-            f" ended_at = {most}(coalesce(ended_at, %s), %s) WHERE id = %s"
-            " AND (started_at IS NULL OR started_at > %s OR ended_at < %s)",
-            [start, start, end, end, mailing, start, end],
+            "UPDATE ledger_mailing SET started_at = %s"
+            " WHERE id = %s AND (started_at IS NULL OR started_at > %s)",
+            [start, mailing, start],
         )
+    if end is not None:
+        cursor.execute(
+            "UPDATE ledger_mailing SET ended_at = %s"
+            " WHERE id = %s AND (ended_at IS NULL OR ended_at < %s)",
+            [end, mailing, end],
+        )
+
+
+def _note(cursor: CursorWrapper, mailing: int, facts: MailingFacts) -> None:
+    """Write a mailing's purpose and topic, unless another fold meanwhile wrote more."""
+    lower = [
+        purpose for purpose in PURPOSES if PURPOSE_ORDER[purpose] < PURPOSE_ORDER[facts.purpose]
+    ]
+    cursor.execute(
+        f"UPDATE ledger_mailing SET purpose = %s WHERE id = %s AND"
+        f" {bulk.among('purpose', text=True)}",
+        [facts.purpose, mailing, bulk.listed(lower)],
+    )
+    if facts.topic is not None:
+        cursor.execute(
+            "UPDATE ledger_mailing SET topic = %s WHERE id = %s AND (topic IS NULL OR topic < %s)",
+            [facts.topic, mailing, facts.topic],
+        )
+
+
+def _least(one: int | None, other: int | None) -> int | None:
+    return other if one is None else one if other is None else min(one, other)
+
+
+def _most(one: int | None, other: int | None) -> int | None:
+    return other if one is None else one if other is None else max(one, other)
 
 
 def _numbers(blocks: Blocks) -> list[int | None]:

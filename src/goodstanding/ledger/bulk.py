@@ -121,8 +121,11 @@ def new_ids(cursor: CursorWrapper, table: str, count: int) -> Sequence[int]:
 
 
 def for_update() -> str:
-    """SQL that locks the rows read; SQLite's transaction has locked everything already."""
-    return "" if connection.vendor == "sqlite" else "FOR UPDATE"
+    """SQL that locks the rows read; SQLite's transaction has locked everything already.
+
+    Weak enough that others may refer to the rows meanwhile.
+    """
+    return "" if connection.vendor == "sqlite" else "FOR NO KEY UPDATE"
 
 
 def _arrays(rows: Sequence[Row]) -> list[list[Any]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator
-from typing import Any, cast
+from typing import Any, Final, TypeVar, cast
 
 import msgspec
 from django.db import connection, transaction
@@ -15,7 +15,7 @@ from goodstanding.core.events import Event
 from goodstanding.ledger import accounts, bulk
 from goodstanding.ledger.accounts import Account
 from goodstanding.ledger.policy import active_policy
-from goodstanding.ledger.recording import hear
+from goodstanding.ledger.recording import MAILING, hear
 
 BATCH = 500
 
@@ -33,17 +33,19 @@ def rebuild(
 ) -> list[Difference]:
     """Fold everything anew from the events; with ``verify`` change nothing and say what differs.
 
-    Both fold as of ``now`` (microseconds): with ``verify`` what is stored is first brought to that
-    time, as the clock would.
+    Both fold as of ``now`` (microseconds): what is due by then, or was folded by another policy, is
+    first brought to that time, as the clock would.
     """
     differences: list[Difference] = []
+    policy = active_policy()
     for ids in _batches():
         with transaction.atomic(), connection.cursor() as cursor:
             loaded = accounts.load(cursor, ids)
-            accounts.settle(cursor, loaded.values(), active_policy(), now)
+            stale = [each for each in loaded.values() if each.is_stale(policy, now)]
+            accounts.settle(cursor, stale, policy, now)
             before = {account.id: _rows(account) for account in loaded.values()}
             _fold_anew(cursor, loaded)
-            accounts.settle(cursor, loaded.values(), active_policy(), now)
+            accounts.settle(cursor, loaded.values(), policy, now)
             for account in loaded.values():
                 differences.extend(_differences(account, before[account.id]))
             if verify:
@@ -58,7 +60,12 @@ def rebuild(
 def history(account: Account, cursor: CursorWrapper) -> list[tuple[str, Event]]:
     """The events of one loaded account, with their keys, in order of time."""
     events = _events(cursor, {account.id: account})
-    return [(key, event) for _, key, event, _ in events]
+    return [(key, _as_said(event)) for _, key, event, _ in events]
+
+
+def _as_said(event: Event) -> Event:
+    said = {name: value for name, value in event.detail.items() if name != MAILING}
+    return msgspec.structs.replace(event, detail=said)
 
 
 def _batches() -> Iterator[list[int]]:
@@ -89,7 +96,7 @@ def _events(
         account = loaded[address]
         detail: dict[str, Any] = msgspec.json.decode(text)
         row = rows.get(delivery) if delivery is not None else None
-        name = row.mailing.name if row is not None and row.mailing else detail.get("mailing")
+        name = row.mailing.name if row is not None and row.mailing else detail.get(MAILING)
         event = Event(
             kind=kind,
             occurred_at=at,
@@ -116,55 +123,63 @@ def _fold_anew(cursor: CursorWrapper, loaded: dict[int, Account]) -> None:
 
 def _rows(account: Account) -> dict[str, Any]:
     held: dict[str, Any] = {"standing": account.stored}
+    for topic, blocks in account.topics.items():
+        held[f"topic {topic}"] = blocks
     for row in account.rows.values():
         held[f"delivery {row.id}"] = row.stored
     return held
 
 
 def _differences(account: Account, before: dict[str, Any]) -> Iterator[Difference]:
-    for what, rebuilt in _rows(account).items():
-        stored = before[what]
+    after = _rows(account)
+    for what in sorted(before.keys() | after.keys()):
+        stored, rebuilt = before.get(what), after.get(what)
         if stored != rebuilt:
             yield Difference(f"address {account.id}, {what}", str(stored), str(rebuilt))
 
 
 def _tallies(cursor: CursorWrapper, *, repair: bool) -> Iterator[Difference]:
-    """Where the tallies are not what the rows add up to; with ``repair`` they are set right."""
-    mailings, statuses = _counted(cursor)
-    cursor.execute("SELECT mailing_id, name, count FROM ledger_mailingtally WHERE count <> 0")
-    stored = Counter({(row[0], row[1]): row[2] for row in cursor.fetchall()})
-    cursor.execute("SELECT day, channel, status, count FROM ledger_statustally WHERE count <> 0")
-    stood = Counter({(row[0], row[1], row[2]): row[3] for row in cursor.fetchall()})
-    by_mailing = Counter({place: mailings[place] - stored[place] for place in mailings | stored})
-    by_status = Counter({place: statuses[place] - stood[place] for place in statuses | stood})
-    for place, off in by_mailing.items():
-        if off:
-            yield Difference(f"tally {place}", str(stored[place]), str(mailings[place]))
-    for day, off in by_status.items():
-        if off:
-            yield Difference(f"tally {day}", str(stood[day]), str(statuses[day]))
+    """Where the tallies are not what the rows add up to; with ``repair`` they are set right.
+
+    Rows and tallies are read in one statement, so as to see one moment of a ledger at work.
+    """
+    counted: _Tallies = (Counter(), Counter())
+    stored: _Tallies = (Counter(), Counter())
+    cursor.execute(_COUNTED)
+    for what, mailing, name, day, channel, *counts in cursor.fetchall():
+        by_mailing, by_status = stored if what.startswith("stored") else counted
+        if what.endswith("status"):
+            by_status[day, channel, name] += counts[0]
+            continue
+        for each, count in zip((name, *_COUNTS), counts, strict=True):
+            by_mailing[mailing, each] += int(count)
+    yield from _compared(counted[0], stored[0])
+    yield from _compared(counted[1], stored[1])
     if repair:
-        accounts.add_to_tallies(cursor, by_mailing, by_status)
+        counted[0].subtract(stored[0])
+        counted[1].subtract(stored[1])
+        accounts.add_to_tallies(cursor, *counted)
 
 
-def _counted(
-    cursor: CursorWrapper,
-) -> tuple[Counter[tuple[int, str]], Counter[tuple[int, str, str]]]:
-    mailings: Counter[tuple[int, str]] = Counter()
-    cursor.execute(
-        "SELECT mailing_id, response, count(*), sum(opens), sum(clicks), count(unsubscribed_first),"
-        " count(complained_first) FROM ledger_delivery WHERE mailing_id IS NOT NULL"
-        " GROUP BY mailing_id, response"
-    )
-    for mailing, response, *counts in cursor.fetchall():
-        for name, count in zip(
-            (response, "opens", "clicks", "unsubscribes", "complaints"), counts, strict=True
-        ):
-            if count:
-                mailings[mailing, name] += int(count)
-    cursor.execute(
-        "SELECT coalesce(since, 0) / 86400000000, channel, status, count(*) FROM ledger_address"
-        " WHERE policy <> 0 GROUP BY 1, 2, 3"
-    )
-    statuses = Counter({(int(row[0]), row[1], row[2]): row[3] for row in cursor.fetchall()})
-    return mailings, statuses
+def _compared(counted: Counter[_Place], stored: Counter[_Place]) -> Iterator[Difference]:
+    for place in sorted(counted.keys() | stored.keys()):
+        if counted[place] != stored[place]:
+            yield Difference(f"tally {place}", str(stored[place]), str(counted[place]))
+
+
+_Place = TypeVar("_Place", tuple[int, str], tuple[int, str, str])
+_Tallies = tuple[Counter[tuple[int, str]], Counter[tuple[int, str, str]]]
+_COUNTS: Final = ("opens", "clicks", "unsubscribes", "complaints")
+_COUNTED: Final = """
+SELECT 'counted mailing', mailing_id, response, 0, '', count(*), sum(opens), sum(clicks),
+    count(unsubscribed_first), count(complained_first)
+FROM ledger_delivery WHERE mailing_id IS NOT NULL GROUP BY mailing_id, response
+UNION ALL
+SELECT 'stored mailing', mailing_id, name, 0, '', count, 0, 0, 0, 0 FROM ledger_mailingtally
+UNION ALL
+SELECT 'counted status', 0, status, coalesce(since, 0) / 86400000000, channel, count(*), 0, 0, 0, 0
+FROM ledger_address WHERE policy <> 0
+GROUP BY status, coalesce(since, 0) / 86400000000, channel
+UNION ALL
+SELECT 'stored status', 0, status, day, channel, count, 0, 0, 0, 0 FROM ledger_statustally
+"""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Container, Iterable, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -11,10 +11,11 @@ from django.db.backends.utils import CursorWrapper
 
 from goodstanding.core import memory, registers
 from goodstanding.core.addresses import Address
+from goodstanding.core.categories import CATEGORIES
 from goodstanding.core.events import KINDS, Event, key_of, not_ahead
-from goodstanding.core.gate import PURPOSES
+from goodstanding.core.gate import ORDER, PURPOSE_ORDER, PURPOSES
 from goodstanding.ledger import accounts, bulk, models
-from goodstanding.ledger.accounts import Account, Mailing, Row
+from goodstanding.ledger.accounts import Account, Mailing, MailingFacts, Row
 from goodstanding.ledger.policy import active_policy
 
 READING: Final = frozenset({"category", "disposition", "rule", "rules", "words", "provider"})
@@ -35,6 +36,7 @@ EVENTS: Final = bulk.Table(
     ),
 )
 _NEW_ADDRESSES: Final = bulk.Table(models.Address, ("channel", "value", "domain"))
+_NEW_MAILINGS: Final = bulk.Table(models.Mailing, ("name", "channel", "purpose", "topic"))
 _REFUSED: Final = bulk.Table(
     models.RefusedEvent, ("recorded_at", "address_id", "key", "kind", "why", "detail")
 )
@@ -65,6 +67,10 @@ class _Heard(msgspec.Struct, frozen=True):
     detail: str
 
 
+MAILING: Final = "@mailing"
+"""Where a stored event's detail names its mailing, if there is no delivery that holds it."""
+
+
 def record(events: Iterable[Event], now: int) -> Recorded:
     """Store and fold a batch of events; returns when it is on disk.
 
@@ -73,43 +79,86 @@ def record(events: Iterable[Event], now: int) -> Recorded:
     recorded = Recorded()
     heard: list[_Heard] = []
     for event in events:
-        why = _unfit(event)
-        if why is None:
+        try:
+            _check(event)
             timely = not_ahead(event, now)
             heard.append(_Heard(timely, key_of(timely), _encode(timely.detail).decode()))
-        else:
-            recorded.refused.append(Refused(event, why))
+        except (ValueError, TypeError, OverflowError) as error:
+            recorded.refused.append(Refused(event, str(error)))
     if heard:
         with transaction.atomic(), connection.cursor() as cursor:
             _record(cursor, heard, now, recorded)
     return recorded
 
 
-def _unfit(event: Event) -> str | None:
+def _check(event: Event) -> None:
+    """See that the event can be stored and understood.
+
+    Raises:
+        ValueError: it cannot; the message says what is wrong.
+    """
     if event.kind not in KINDS:
-        return f"{event.kind[:40]!r} is not a kind of event"
+        raise ValueError(f"{event.kind[:40]!r} is not a kind of event")
     if event.purpose is not None and event.purpose not in PURPOSES:
-        return f"{event.purpose[:40]!r} is not a purpose"
+        raise ValueError(f"{event.purpose[:40]!r} is not a purpose")
+    if event.address.channel not in ("email", "sms"):
+        raise ValueError(f"{event.address.channel[:40]!r} is not a channel")
     for name, text, most in (
         ("key", event.key, 200),
-        ("mailing", event.mailing or "", 200),
+        ("mailing", event.mailing, 200),
         ("recipient", event.recipient, 200),
-        ("topic", event.topic or "", 100),
+        ("topic", event.topic, 100),
         ("address", event.address.value, 320),
         ("source", event.source, 40),
     ):
-        if len(text) > most or "\0" in text:
-            return f"{name} is longer than {most} characters or holds a NUL"
+        if text and (len(text) > most or "\0" in text or not _is_text(text)):
+            raise ValueError(f"{name} is longer than {most} characters or is not plain text")
     if not 0 <= event.occurred_at < 1 << 62:
-        return "occurred_at is out of range"
-    return None
+        raise ValueError("occurred_at is out of range")
+    if event.detail:
+        _check_detail(event.kind, event.detail)
+
+
+def _check_detail(kind: str, detail: dict[str, Any]) -> None:
+    if MAILING in detail:
+        raise ValueError(f"detail may not hold {MAILING!r}")
+    for name, names in _KNOWN.get(kind, {}).items():
+        said = detail.get(name)
+        if said is not None and not (isinstance(said, str) and said in names):
+            raise ValueError(f"{str(said)[:40]!r} is not a {name} of what was {kind}")
+
+
+_READ: Final[dict[str, Container[str]]] = {
+    "category": CATEGORIES,
+    "disposition": ("hard", "soft", "block", "none"),
+}
+_KNOWN: Final[dict[str, dict[str, Container[str]]]] = {
+    "bounced": _READ,
+    "deferred": _READ,
+    "skipped": {"reason": ORDER},
+}
+"""What a detail may say, where that decides something."""
+
+
+def _is_text(text: str) -> bool:
+    """Whether a database can hold it: not half of a surrogate pair."""
+    if text.isascii():
+        return True
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _record(cursor: CursorWrapper, heard: list[_Heard], now: int, recorded: Recorded) -> None:
-    mailings = _mailings(cursor, heard, now)
+    mailings, raised = _mailings(cursor, heard)
     ids = _addresses(cursor, {each.event.address for each in heard})
+    _reopen(cursor, raised, ids.values(), now)
     loaded = accounts.load(cursor, ids.values())
-    fresh = _unheard(cursor, heard, ids, now, recorded)
+    if raised:
+        _tell(loaded.values(), raised)
+    fresh = _unheard(cursor, heard, ids, loaded, now, recorded)
     placed = [_place(loaded[ids[each.event.address]], each, mailings, recorded) for each in fresh]
     new = list({id(row): row for row in placed if row is not None and row.id == 0}.values())
     for made, id_ in zip(new, bulk.new_ids(cursor, "ledger_delivery", len(new)), strict=True):
@@ -136,7 +185,16 @@ def _record(cursor: CursorWrapper, heard: list[_Heard], now: int, recorded: Reco
         )
     EVENTS.insert(cursor, stored)
     recorded.stored += len(stored)
-    accounts.settle(cursor, loaded.values(), active_policy(), now)
+    accounts.settle(cursor, loaded.values(), active_policy(), now, facts=raised)
+
+
+def _tell(loaded: Iterable[Account], raised: dict[int, MailingFacts]) -> None:
+    """Let the deliveries know what their mailings are said to be."""
+    for account in loaded:
+        for row in account.rows.values():
+            if row.mailing is not None and row.mailing.id in raised:
+                purpose = raised[row.mailing.id].purpose
+                row.mailing = msgspec.structs.replace(row.mailing, purpose=purpose)
 
 
 def hear(account: Account, row: Row | None, event: Event, key: str) -> None:
@@ -153,9 +211,7 @@ def hear(account: Account, row: Row | None, event: Event, key: str) -> None:
     )
     if row is None:
         return
-    alone = memory.of_event(event.kind, event.occurred_at, event.detail)
-    if alone is not None:
-        row.memory = memory.join(row.memory, alone)
+    row.memory = memory.remember(row.memory, event.kind, event.occurred_at, event.detail)
     if event.detail.get("reports") is False:
         row.reports = False
     counts = KINDS[event.kind].counts
@@ -173,60 +229,86 @@ class _Facts(msgspec.Struct):
     topic: str | None = None
 
 
-PURPOSE_RANK: Final = {purpose: place for place, purpose in enumerate(("", *PURPOSES))}
-"""Of two purposes said of one mailing the later in the list stands."""
+def _mailings(
+    cursor: CursorWrapper, heard: Sequence[_Heard]
+) -> tuple[dict[str, Mailing], dict[int, MailingFacts]]:
+    """The mailings that the events name, made where they are new.
 
-
-def _note_mailing(cursor: CursorWrapper, name: str, facts: _Facts, now: int) -> None:
-    """Make the mailing where it is new; let its purpose and topic be what was said in all."""
-    cursor.execute(
-        "INSERT INTO ledger_mailing (name, channel, purpose, topic) VALUES (%s, %s, %s, %s)"
-        " ON CONFLICT (name) DO NOTHING",
-        [name, facts.channel, facts.purpose or "broadcast", facts.topic],
-    )
-    if facts.topic is not None:
-        cursor.execute(
-            "UPDATE ledger_mailing SET topic = %s WHERE name = %s"
-            " AND (topic IS NULL OR topic < %s)",
-            [facts.topic, name, facts.topic],
-        )
-    if facts.purpose in ("", "broadcast"):
-        return
-    lower = [purpose for purpose in PURPOSES if PURPOSE_RANK[purpose] < PURPOSE_RANK[facts.purpose]]
-    cursor.execute(
-        "UPDATE ledger_mailing SET purpose = %s WHERE name = %s AND "
-        + bulk.among("purpose", text=True),
-        [facts.purpose, name, bulk.listed(lower)],
-    )
-    if cursor.rowcount:
-        # What was folded while it counted as another purpose is folded again, by the clock.
-        cursor.execute(
-            "UPDATE ledger_address SET due_at = %s WHERE id IN (SELECT address_id FROM"
-            " ledger_delivery d JOIN ledger_mailing m ON m.id = d.mailing_id WHERE m.name = %s)",
-            [now, name],
-        )
-
-
-def _mailings(cursor: CursorWrapper, heard: Sequence[_Heard], now: int) -> dict[str, Mailing]:
-    """The mailings that the events name, made where they are new."""
+    And, by id, those of which the events say more than is stored. That is written at the end, in
+    the one order in which mailings are locked.
+    """
     said: dict[str, _Facts] = {}
     for each in heard:
         event = each.event
         if event.mailing is None:
             continue
         facts = said.setdefault(event.mailing, _Facts(event.address.channel))
-        facts.purpose = max(facts.purpose, event.purpose or "", key=PURPOSE_RANK.__getitem__)
-        if KINDS[event.kind].about == "delivery":
-            facts.topic = max(facts.topic or "", event.topic or "") or None
+        if event.purpose is not None:
+            facts.purpose = max(facts.purpose, event.purpose, key=PURPOSE_ORDER.__getitem__)
+        if event.topic is not None and KINDS[event.kind].about == "delivery":
+            facts.topic = max(facts.topic or "", event.topic) or None
     if not said:
-        return {}
-    for name, facts in sorted(said.items()):
-        _note_mailing(cursor, name, facts, now)
+        return {}, {}
+    known = _known_mailings(cursor, said)
+    missing = sorted(said.keys() - known.keys())
+    if missing:
+        _NEW_MAILINGS.insert(
+            cursor,
+            [
+                (name, facts.channel, facts.purpose or "broadcast", facts.topic)
+                for name in missing
+                for facts in (said[name],)
+            ],
+            on_conflict="ON CONFLICT (name) DO NOTHING",
+        )
+        known |= _known_mailings(cursor, missing)
+    mailings: dict[str, Mailing] = {}
+    raised: dict[int, MailingFacts] = {}
+    for name, (mailing, topic) in known.items():
+        facts = said[name]
+        purpose = max(mailing.purpose, facts.purpose, key=PURPOSE_ORDER.__getitem__)
+        more = max(topic or "", facts.topic or "") or None
+        mailings[name] = Mailing(mailing.id, name, purpose)
+        if (purpose, more) != (mailing.purpose, topic):
+            raised[mailing.id] = MailingFacts(purpose, more, was=mailing.purpose)
+    return mailings, raised
+
+
+def _known_mailings(
+    cursor: CursorWrapper, names: Iterable[str]
+) -> dict[str, tuple[Mailing, str | None]]:
     cursor.execute(
-        f"SELECT id, name, purpose FROM ledger_mailing WHERE {bulk.among('name', text=True)}",
-        [bulk.listed(said)],
+        "SELECT id, name, purpose, topic FROM ledger_mailing WHERE "
+        + bulk.among("name", text=True),
+        [bulk.listed(names)],
     )
-    return {row[1]: Mailing(*row) for row in cursor.fetchall()}
+    return {row[1]: (Mailing(*row[:3]), row[3]) for row in cursor.fetchall()}
+
+
+def _reopen(
+    cursor: CursorWrapper, raised: dict[int, MailingFacts], ids: Collection[int], now: int
+) -> None:
+    """Let the clock fold again whoever was folded while a mailing counted as another purpose.
+
+    Takes the locks on them together with those on the batch's own addresses, in the one order.
+    """
+    changed = [id_ for id_, facts in raised.items() if facts.purpose != facts.was]
+    if not changed:
+        return
+    cursor.execute(
+        f"SELECT DISTINCT address_id FROM ledger_delivery WHERE {bulk.among('mailing_id')}",
+        [bulk.listed(changed)],
+    )
+    others = {row[0] for row in cursor.fetchall()} - set(ids)
+    cursor.execute(
+        f"SELECT id FROM ledger_address WHERE {bulk.among('id')} ORDER BY id {bulk.for_update()}",
+        [bulk.listed(sorted({*others, *ids}))],
+    )
+    cursor.execute(
+        f"UPDATE ledger_address SET due_at = %s WHERE {bulk.among('id')}"
+        " AND (due_at IS NULL OR due_at > %s)",
+        [now, bulk.listed(others), now],
+    )
 
 
 def _addresses(cursor: CursorWrapper, wanted: set[Address]) -> dict[Address, int]:
@@ -267,44 +349,77 @@ def _unheard(
     cursor: CursorWrapper,
     heard: list[_Heard],
     ids: dict[Address, int],
+    loaded: dict[int, Account],
     now: int,
     recorded: Recorded,
 ) -> list[_Heard]:
     """The events that are new; the others are counted, contradictions refused and kept."""
     places = [(ids[each.event.address], each.key) for each in heard]
-    cursor.execute(
-        "SELECT t.address_id, t.key, t.kind, t.occurred_at, t.source, t.topic, t.detail FROM "
-        + bulk.pairs("address_id", "key", "ledger_event"),
-        bulk.paired(places),
-    )
-    known = {
-        (row[0], row[1]): _content(row[2], row[3], row[4], row[5], row[6])
-        for row in cursor.fetchall()
-    }
-    fresh: list[_Heard] = []
+    known = _heard_before(cursor, places, loaded)
+    fresh: dict[tuple[int, str], _Heard] = {}
     refused = []
     for each, place in zip(heard, places, strict=True):
-        event = each.event
-        content = _content(event.kind, event.occurred_at, event.source, event.topic, each.detail)
         before = known.get(place)
+        if before is None and place not in fresh:
+            fresh[place] = each
+            continue
         if before is None:
-            known[place] = content
-            fresh.append(each)
-        elif before == content:
+            before = known[place] = _content_of(fresh[place], loaded[place[0]])
+        if before == _content_of(each, loaded[place[0]]):
             recorded.repeated += 1
         else:
             why = "the same key was heard before with other content"
-            recorded.refused.append(Refused(event, why))
-            refused.append((now, place[0], each.key, event.kind, why, each.detail))
+            recorded.refused.append(Refused(each.event, why))
+            refused.append((now, place[0], each.key, each.event.kind, why, each.detail))
     _REFUSED.insert(cursor, refused)
-    return fresh
+    return list(fresh.values())
 
 
-def _content(kind: str, at: int, source: str, topic: str | None, detail: str) -> tuple[Any, ...]:
+def _heard_before(
+    cursor: CursorWrapper, places: list[tuple[int, str]], loaded: dict[int, Account]
+) -> dict[tuple[int, str], _Content]:
+    cursor.execute(
+        "SELECT t.address_id, t.key, t.kind, t.occurred_at, t.source, t.topic, t.detail,"
+        " t.delivery_id FROM " + bulk.pairs("address_id", "key", "ledger_event"),
+        bulk.paired(places),
+    )
+    return {
+        (address, key): _content(kind, at, source, topic, text, _about(loaded[address], delivery))
+        for address, key, kind, at, source, topic, text, delivery in cursor.fetchall()
+    }
+
+
+_About = tuple[str | None, str]
+_Content = tuple[Any, ...]
+
+
+def _about(account: Account, delivery: int | None) -> _About | None:
+    """The mailing and the recipient of one of the address's deliveries."""
+    if delivery is None:
+        return None
+    row = next((row for row in account.rows.values() if row.id == delivery), _NOWHERE)
+    return (row.mailing.name, row.recipient) if row.mailing is not None else (None, "")
+
+
+def _content_of(each: _Heard, account: Account) -> _Content:
+    event = each.event
+    about = _about(account, event.delivery)
+    if about is None:
+        kept = event.mailing is not None and memory.slot_of(event.kind, event.detail) is not None
+        about = (event.mailing, event.recipient if kept else "")
+    return _content(event.kind, event.occurred_at, event.source, event.topic, each.detail, about)
+
+
+def _content(
+    kind: str, at: int, source: str, topic: str | None, detail: str, about: _About | None
+) -> _Content:
     """What must be equal in two events with one key."""
-    said = {name: value for name, value in _decode(detail).items() if name not in READING}
-    said.pop("mailing", None)
-    return (kind, said.pop("claimed_at", at), source, topic, said)
+    said = _decode(detail)
+    mailing = said.pop(MAILING, None)
+    at = said.pop("claimed_at", at)
+    if said.get("text"):
+        said = {name: value for name, value in said.items() if name not in READING}
+    return (kind, at, source, topic, said, about or (mailing, ""))
 
 
 _NOWHERE: Final = Row(-1, None, "")
@@ -344,4 +459,4 @@ def _with_mailing(each: _Heard, row: Row | None) -> str:
     """The detail as stored: the mailing's name goes in where no delivery holds it."""
     if row is not None or each.event.mailing is None:
         return each.detail
-    return _encode({**each.event.detail, "mailing": each.event.mailing}).decode()
+    return _encode({**each.event.detail, MAILING: each.event.mailing}).decode()
