@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from goodstanding.cli import parameters
-from goodstanding.cli.output import BadInput, print_json, print_table
+from goodstanding.cli.output import BadInput, print_json, print_table, print_text
 from goodstanding.cli.parameters import At, Json, PolicyName
+
+if TYPE_CHECKING:
+    from goodstanding.answers.why import Reasons
 
 Addresses = Annotated[
     list[str], typer.Argument(help="Email addresses, or numbers with their country code.")
@@ -27,7 +30,9 @@ def check(
     policy: PolicyName = None,
     as_json: Json = False,
 ) -> None:
-    """May this be sent to these addresses? The exit status is 1 where one is refused.
+    """May this be sent to these addresses?
+
+    The exit status is 1 where one of them is refused.
 
     Example: goodstanding check ann@example.com bob@example.com --purpose sequence
     """
@@ -59,3 +64,57 @@ def check(
 
 def _refused(row: Sequence[object]) -> str | None:
     return None if row[1] == "yes" else "red"
+
+
+def why(
+    addresses: Addresses, at: At = None, policy: PolicyName = None, as_json: Json = False
+) -> None:
+    """Why does an address stand where it stands?
+
+    Tells what decided, all that was heard, and what became of every message.
+
+    Example: goodstanding why ann@example.com
+
+    As it was when a mailing went out: goodstanding why ann@example.com --at 2026-03-01T09:30:00Z
+    """
+    as_of, another = parameters.moment(at), parameters.policy(policy)
+
+    from goodstanding.cli.setup import prepare
+
+    prepare()
+    from goodstanding.answers.why import why as ask
+
+    for reasons in ask(parameters.addresses(addresses), parameters.present(), another, as_of):
+        if as_json:
+            print_json(reasons)
+        else:
+            _print_reasons(reasons)
+
+
+def _print_reasons(reasons: Reasons) -> None:
+    colour = {"good": "green", "bad": "yellow", "ugly": "red"}[reasons.family]
+    print_text(f"{reasons.address}: {reasons.status} ({reasons.family})", style=f"bold {colour}")
+    print_text(reasons.explanation)
+    print_table(
+        ("Vocabulary", "Its name"),
+        [
+            (name, " + ".join(said) if isinstance(said, list) else said)
+            for name, said in reasons.names.items()
+        ],
+    )
+    if reasons.deliveries:
+        print_table(
+            ("Mailing", "What became of it", "Since", "Opens", "Clicks"),
+            [(d.mailing, d.response, d.since, d.opens, d.clicks) for d in reasons.deliveries],
+        )
+    if reasons.events:
+        print_table(
+            ("When", "What", "Mailing", "Source", "What was said"),
+            [(e.occurred_at, e.kind, e.mailing, e.source, _said(e.detail)) for e in reasons.events],
+        )
+
+
+def _said(detail: dict[str, Any]) -> str:
+    said = detail.get("text") or detail.get("reason") or detail.get("url") or ""
+    category = detail.get("category")
+    return f"{said} [{category}]".strip() if category else str(said)
