@@ -18,8 +18,25 @@ from typer.core import TyperGroup
 from goodstanding.cli.output import Stop, complain
 
 COMMANDS: Final = {
+    "explain": "explaining:explain",
+    "import-contacts": "importing:import_contacts",
     "import-events": "importing:import_events",
     "check": "asking:check",
+    "why": "asking:why",
+    "report": "reporting:report",
+    "opt-in": "acting:opt_in",
+    "opt-out": "acting:opt_out",
+    "block": "acting:block",
+    "unblock": "acting:unblock",
+    "lock": "acting:lock",
+    "unlock": "acting:unlock",
+    "invalid": "acting:invalid",
+    "rebuild": "keeping:rebuild",
+    "send": "sending:send",
+    "serve": "serving:serve",
+    "worker": "serving:worker",
+    "operator": "serving:operator",
+    "demo": "demo:demo",
 }
 """Each command, in the order of the help: the module in this package, and what there is called."""
 
@@ -69,13 +86,7 @@ def _version(wanted: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
-def _goodstanding(
-    version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Say which it is.")
-    ] = False,
-) -> None:
-    """Whether you may message someone, and what became of every message you sent.
+_ABOUT: Final = """Whether you may message someone, and what became of every message you sent.
 
     State is kept in the folder that GOODSTANDING_HOME names (./goodstanding-data where it names
     none), or in the PostgreSQL that DATABASE_URL names.
@@ -84,6 +95,15 @@ def _goodstanding(
 
     then ask: goodstanding why ann@example.com
     """
+
+
+@app.callback(help=_flowing(_ABOUT))
+def _goodstanding(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Say which it is.")
+    ] = False,
+) -> None:
+    """The command itself, without a subcommand."""
 
 
 def main(arguments: list[str] | None = None) -> int:

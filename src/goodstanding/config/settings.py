@@ -65,7 +65,6 @@ TEMPLATES = [
     }
 ]
 ROOT_URLCONF = "goodstanding.config.urls"
-ASGI_APPLICATION = "goodstanding.config.asgi.application"
 LOGIN_URL = "/sign-in/"
 LOGIN_REDIRECT_URL = "/"
 LANGUAGE_CODE = OPTIONS.language

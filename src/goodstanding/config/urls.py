@@ -6,4 +6,5 @@ from django.urls import URLPattern, URLResolver, include, path
 
 urlpatterns: list[URLPattern | URLResolver] = [
     path("", include("goodstanding.intake.urls")),
+    path("", include("goodstanding.console.urls")),
 ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -24,7 +24,11 @@ STANDARD_FIELDS: Final = ("email", "first_name", "last_name", "company")
 
 
 class RefusedMailing(ValueError):
-    """A mailing that must not go out as it is; one plain sentence a problem."""
+    """A mailing that must not go out as it is; ``problems``: one plain sentence each."""
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        super().__init__("; ".join(problems))
+        self.problems = tuple(problems)
 
 
 class Draft(msgspec.Struct, frozen=True, kw_only=True):
@@ -70,7 +74,7 @@ def create(draft: Draft, now: int) -> int:
     except compose.ContentError as error:
         problems.extend(error.problems)
     if problems:
-        raise RefusedMailing("; ".join(problems))
+        raise RefusedMailing(problems)
     with transaction.atomic():
         mailing = models.Mailing.objects.create(
             name=draft.name, purpose=draft.purpose, topic=draft.topic, channel="email"

@@ -1,0 +1,1 @@
+"""The files of the demonstration: templates and settings."""

@@ -1,8 +1,0 @@
-"""The web server's door."""
-
-import os
-
-from django.core.asgi import get_asgi_application
-
-os.environ.setdefault("DJANGO_SETTINGS_MODULE", "goodstanding.config.settings")
-application = get_asgi_application()
