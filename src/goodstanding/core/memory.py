@@ -43,8 +43,14 @@ _DEFERRED: Final = FIRST["deferred"]
 _HARD: Final = FIRST["hard_bounced"]
 _SKIPPED: Final = FIRST["skipped"]
 _STOPPED: Final = FIRST["stopped"]
-_ATTEMPTS: Final = (_SENT, _DEFERRED, FIRST["lost"], FIRST["failed"])
-_TRIED: Final = (*LEFT, *_ATTEMPTS[1:])
+ATTEMPTS: Final = ("sent", "deferred", "lost", "failed")
+"""Slots that say that it was tried to send it."""
+
+TRIED: Final = tuple(dict.fromkeys((*_TABLE.left, *ATTEMPTS)))
+"""Slots that show that it was."""
+
+_ATTEMPTS: Final = tuple(FIRST[slot] for slot in ATTEMPTS)
+_TRIED: Final = tuple(FIRST[slot] for slot in TRIED)
 _NOTED: Final = frozenset({*BOUNCES, _DEFERRED, _SKIPPED, _STOPPED})
 _LONGEST_REASON: Final = 100  # characters
 _SLOT_OF: Final = {name: kind.slot for name, kind in KINDS.items() if kind.slot}

@@ -10,6 +10,7 @@ import msgspec
 from django.db import connection, transaction
 from django.db.backends.utils import CursorWrapper
 
+from goodstanding.core import memory
 from goodstanding.core.addresses import Address, Channel
 from goodstanding.core.events import Event
 from goodstanding.ledger import accounts, bulk
@@ -54,6 +55,7 @@ def rebuild(
             progress(len(ids))
     with transaction.atomic(), connection.cursor() as cursor:
         differences.extend(_tallies(cursor, repair=not verify))
+        differences.extend(_spans(cursor, repair=not verify))
     return differences
 
 
@@ -159,6 +161,33 @@ def _tallies(cursor: CursorWrapper, *, repair: bool) -> Iterator[Difference]:
         counted[0].subtract(stored[0])
         counted[1].subtract(stored[1])
         accounts.add_to_tallies(cursor, *counted)
+
+
+def _spans(cursor: CursorWrapper, *, repair: bool) -> Iterator[Difference]:
+    """Where mailings do not start and end when their deliveries say; with ``repair`` set right."""
+    firsts = ", ".join(f"min(d.{slot}_first)" for slot in memory.TRIED)
+    lasts = ", ".join(f"max(d.{slot}_last)" for slot in memory.ATTEMPTS)
+    cursor.execute(
+        f"SELECT m.id, m.started_at, m.ended_at, {firsts}, {lasts} FROM ledger_mailing m"
+        " LEFT JOIN ledger_delivery d ON d.mailing_id = m.id"
+        " GROUP BY m.id, m.started_at, m.ended_at"
+    )
+    for mailing, started_at, ended_at, *times in cursor.fetchall():
+        stored = (started_at, ended_at)
+        counted = (
+            min((at for at in times[: len(memory.TRIED)] if at is not None), default=None),
+            max((at for at in times[len(memory.TRIED) :] if at is not None), default=None),
+        )
+        if stored == counted:
+            continue
+        yield Difference(f"mailing {mailing}", str(stored), str(counted))
+        if repair:
+            # Unless a fold widened it meanwhile.
+            cursor.execute(
+                "UPDATE ledger_mailing SET started_at = %s, ended_at = %s WHERE id = %s"
+                " AND coalesce(started_at, -1) = %s AND coalesce(ended_at, -1) = %s",
+                [*counted, mailing, *(-1 if at is None else at for at in stored)],
+            )
 
 
 def _compared(counted: Counter[_Place], stored: Counter[_Place]) -> Iterator[Difference]:
