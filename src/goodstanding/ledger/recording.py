@@ -124,7 +124,7 @@ def _check_detail(kind: str, detail: dict[str, Any]) -> None:
         raise ValueError(f"detail may not hold {MAILING!r}")
     for name, names in _KNOWN.get(kind, {}).items():
         said = detail.get(name)
-        if said is not None and not (isinstance(said, str) and said in names):
+        if said not in (None, "") and not (isinstance(said, str) and said in names):
             raise ValueError(f"{str(said)[:40]!r} is not a {name} of what was {kind}")
 
 
