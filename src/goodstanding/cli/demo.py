@@ -116,7 +116,7 @@ def _postoffice(folder: Path, seed: int) -> Iterator[dict[str, Any]]:
 
 def _set_up(folder: Path, office: dict[str, Any], database_url: str | None) -> None:
     """Write the settings, and let this process and all that it starts use them and no others."""
-    template = resources.files(_FILES).joinpath("settings.toml").read_text()
+    template = resources.files(_FILES).joinpath("settings.template").read_text()
     routes = "\n".join(
         f'"{domain}" = "127.0.0.1:{port}"' for domain, port in office["providers"].items()
     )

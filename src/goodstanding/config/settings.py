@@ -64,10 +64,13 @@ TEMPLATES = [
         },
     }
 ]
+STATIC_URL = "static/"
 ROOT_URLCONF = "goodstanding.config.urls"
 LOGIN_URL = "/sign-in/"
 LOGIN_REDIRECT_URL = "/"
 LANGUAGE_CODE = OPTIONS.language
+# Only what has a catalogue: a page must not be half in one language and half in another.
+LANGUAGES = [("en", "English")]
 TIME_ZONE = OPTIONS.time_zone
 USE_TZ = True
 USE_I18N = True
