@@ -36,8 +36,8 @@ demo: $(VENV)/.runtime ## Send two broadcasts into a pretend internet and see wh
 	$(bin)/goodstanding demo $(ARGS)
 
 test: $(VENV)/.dev browser ## Run every test on SQLite, then those that touch a database on PostgreSQL
-	$(pytest) -n $(JOBS) --dist worksteal --database sqlite $(ARGS)
-	$(pytest) -n $(JOBS) --dist worksteal --database postgresql -m "database and not soak" $(ARGS)
+	$(pytest) -n $(JOBS) --dist loadfile --database sqlite $(ARGS)
+	$(pytest) -n $(JOBS) --dist loadfile --database postgresql -m "database and not soak" $(ARGS)
 
 check: $(VENV)/.dev ## Check style, types and the order of imports
 	$(bin)/ruff check .
