@@ -36,7 +36,7 @@ class Span(int):
         Raises:
             ValueError: not a number and one of the units us, ms, s, m, h, d.
         """
-        match = re.fullmatch(r"(\d{1,9}(?:\.\d{1,6})?)(us|ms|s|m|h|d)", str(text))
+        match = re.fullmatch(r"([0-9]{1,9}(?:\.[0-9]{1,6})?)(us|ms|s|m|h|d)", str(text))
         if match is None:
             raise ValueError(f'{text!r} is not a span of time such as "72h" or "14d"')
         return cls(round(float(match[1]) * UNITS[match[2]]))
