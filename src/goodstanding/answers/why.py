@@ -14,7 +14,7 @@ from goodstanding.answers.telling import explain
 from goodstanding.answers.times import rfc3339, rfc3339_or_none
 from goodstanding.core import vocabularies
 from goodstanding.core.addresses import Address
-from goodstanding.core.events import Event, key_of
+from goodstanding.core.events import KINDS, Event, key_of
 from goodstanding.core.history import History
 from goodstanding.core.memory import Memory
 from goodstanding.core.policies import Policy
@@ -134,6 +134,7 @@ def registers_of(registers: Registers, standing: Standing) -> dict[str, Any]:
     }
 
 
+_ORDER: Final = {kind: place for place, kind in enumerate(KINDS)}
 _REGISTERS: Final = {
     "operator": ("admin_opted_in", "admin_opted_out"),
     "import": ("permitted", "unpermitted"),
@@ -162,7 +163,10 @@ def _heard(
     if id_ is None or id_ not in loaded:
         return History(address.channel), [], {}
     account = loaded[id_]
-    events = known.events(account, cursor)
+    # Of what happened at one instant, what comes first in the life of a message is told first.
+    events = sorted(
+        known.events(account, cursor), key=lambda event: (event.occurred_at, _ORDER[event.kind])
+    )
     cursor.execute("SELECT key, recorded_at FROM ledger_event WHERE address_id = %s", [id_])
     recorded = dict(cursor.fetchall())
     if at is None:

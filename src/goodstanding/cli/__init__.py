@@ -131,6 +131,9 @@ def _run(arguments: list[str]) -> int:
         return stop.status
     except (BrokenPipeError, KeyboardInterrupt):
         raise
+    except SystemExit as error:
+        # Not ours: this is what typer makes of a broken pipe.
+        raise BrokenPipeError from error
     except Exception as error:  # noqa: BLE001 - whatever it is, the user is told in a sentence
         return _told(error)
     return status if isinstance(status, int) else 0

@@ -225,7 +225,7 @@ def _event(line: bytes, region: str | None) -> Event:
     since = said.occurred_at - _EPOCH
     occurred_at = (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds
     if occurred_at < 0:
-        raise _BadLine("occurred_at is before 1970.")
+        raise _BadLine("Its occurred_at is before 1970.")
     detail = said.detail or {}
     if ours := _OURS & detail.keys():
         raise _BadLine(f"The detail may not hold {' or '.join(sorted(ours))}.")
@@ -256,7 +256,7 @@ def _decoded(line: bytes) -> _Line:
     except msgspec.ValidationError as error:
         text = str(error)
         if text.endswith("`$.occurred_at`"):
-            text = "occurred_at is not a time in RFC 3339 with an offset: 2026-03-01T09:30:00Z"
+            text = "Its occurred_at is not a time in RFC 3339 with an offset: 2026-03-01T09:30:00Z"
         raise _BadLine(_sentence(text)) from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise _BadLine(f"It is not JSON: {_sentence(str(error))}") from None
