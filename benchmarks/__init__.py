@@ -1,0 +1,1 @@
+"""How fast Goodstanding is, against yardsticks measured in the same run."""

@@ -1,0 +1,131 @@
+"""What the benchmarks share: processes of their own, figures, and how these are shown."""
+
+from __future__ import annotations
+
+import os
+import platform
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+from rich.console import Console
+from rich.table import Table
+
+ROOT: Final = Path(__file__).parent.parent
+_UNWANTED: Final = ("GOODSTANDING_", "DATABASE_URL", "DJANGO_SETTINGS_MODULE", "NATS_URL")
+
+
+class Target(msgspec.Struct, frozen=True):
+    """At most so many times the yardstick's time, and at least so many a second."""
+
+    ratio: float
+    rate: float
+
+
+class Figure(msgspec.Struct, frozen=True):
+    """One piece of work, measured some times, each time together with its yardstick.
+
+    ``seconds`` and ``yardstick``: of each repeat; ``memory``: the most that the process had, in MB,
+    and ``memory_before``: what it had before the work; ``shares``: of the time, by phase.
+    """
+
+    work: str
+    where: str
+    unit: str
+    count: int
+    seconds: list[float]
+    yardstick: list[float]
+    target: Target
+    memory: float
+    memory_before: float
+    shares: dict[str, float]
+
+    @property
+    def ratios(self) -> list[float]:
+        """Each repeat's time by its own yardstick's."""
+        return [ours / bare for ours, bare in zip(self.seconds, self.yardstick, strict=True)]
+
+    @property
+    def ratio(self) -> float:
+        """The median of the ratios."""
+        return statistics.median(self.ratios)
+
+    @property
+    def rate(self) -> float:
+        """So many a second, in the median repeat."""
+        return self.count / statistics.median(self.seconds)
+
+    def plain(self) -> dict[str, Any]:
+        """All of it, for JSON."""
+        said: dict[str, Any] = msgspec.to_builtins(self)
+        return said | {
+            "rate": round(self.rate),
+            "ratio": round(self.ratio, 3),
+            "ratios": [round(ratio, 3) for ratio in self.ratios],
+            "met": self.ratio <= self.target.ratio and self.rate >= self.target.rate,
+            "machine": machine(),
+        }
+
+
+def machine() -> str:
+    """What this ran on."""
+    return f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}"
+
+
+def show(figures: list[Figure], console: Console) -> None:
+    """Print the figures as a table."""
+    table = Table(title=f"Measured on {machine()}", title_justify="left")
+    table.add_column("work")
+    for heading in ("a second", "times the yardstick", "from-to", "peak MB"):
+        table.add_column(heading, justify="right")
+    for each in figures:
+        table.add_row(
+            f"{each.work}, {each.where}",
+            f"{each.rate:,.0f} (> {each.target.rate:,.0f})",
+            f"{each.ratio:.2f} (≤ {each.target.ratio:g})",
+            f"{min(each.ratios):.2f}-{max(each.ratios):.2f}",
+            f"{each.memory:.0f}",
+        )
+    console.print(table)
+    for each in figures:
+        shares = ", ".join(f"{name} {share:.0%}" for name, share in each.shares.items())
+        console.print(f"{each.where}: {shares}", highlight=False)
+
+
+def run(*arguments: str, **environment: str) -> dict[str, Any]:
+    """Run a module of this package in a fresh process; give the JSON that it prints.
+
+    Raises:
+        RuntimeError: it failed; what it said is on standard error.
+    """
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(_UNWANTED)}
+    done = subprocess.run(
+        [sys.executable, "-m", *arguments],
+        cwd=ROOT,
+        env=kept | environment,
+        stdout=subprocess.PIPE,
+        check=False,
+    )
+    if done.returncode:
+        raise RuntimeError(f"{' '.join(arguments)} ended with {done.returncode}")
+    said: dict[str, Any] = msgspec.json.decode(done.stdout)
+    return said
+
+
+def memory_mb() -> tuple[float, float]:
+    """What this process has in memory now, and the most it ever had, in MB; zeros off Linux."""
+    status = Path("/proc/self/status")
+    if not status.exists():
+        return 0.0, 0.0
+    fields = dict(line.split(":", 1) for line in status.read_text().splitlines() if ":" in line)
+    now, most = (int(fields[name].split()[0]) / 1024 for name in ("VmRSS", "VmHWM"))
+    return now, most
+
+
+def print_json(figures: list[Figure]) -> None:
+    """Print a line of JSON for each figure."""
+    for each in figures:
+        sys.stdout.write(msgspec.json.encode(each.plain()).decode() + "\n")
