@@ -82,24 +82,19 @@ def soft_streak(
 
     ``mailings``: of each memory in turn; one mailing counts once.
     """
-    since = _lifted(registers, with_confirmation=False) + 1
     soft: list[tuple[int, MailingId]] = []
-    for (memory, mailing), response in zip(
-        _with_mailings(memories, mailings), responses, strict=True
-    ):
-        if response.outcome is None and response.name != "block_bounced":
-            continue
-        sent = memory.sent_at
-        if sent is None:
-            continue
-        if response.outcome == "good":
-            since = max(since, sent)
-        elif response.outcome == "soft" or (
-            policy.streak.block_bounces and response.name == "block_bounced"
-        ):
+    for (memory, mailing), said in zip(_with_mailings(memories, mailings), responses, strict=True):
+        counts = said.outcome == "soft" or (
+            policy.streak.block_bounces and said.name == "block_bounced"
+        )
+        if counts and (sent := memory.sent_at) is not None:
             soft.append((sent, mailing))
     if not soft:
         return _NO_STREAK
+    since = _lifted(registers, with_confirmation=False) + 1
+    for memory, said in zip(memories, responses, strict=True):
+        if said.outcome == "good" and (sent := memory.sent_at) is not None:
+            since = max(since, sent)
     streak = tuple(_distinct(each for each in soft if each[0] >= since))
     return Streak(streak, _stopped_at(streak, policy, channel))
 

@@ -6,6 +6,7 @@ neither on the order in which events arrive nor on hearing one twice (design, se
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -49,8 +50,8 @@ ATTEMPTS: Final = ("sent", "deferred", "lost", "failed")
 TRIED: Final = tuple(dict.fromkeys((*_TABLE.left, *ATTEMPTS)))
 """Slots that show that it was."""
 
-_ATTEMPTS: Final = tuple(FIRST[slot] for slot in ATTEMPTS)
-_TRIED: Final = tuple(FIRST[slot] for slot in TRIED)
+_tried: Final = operator.itemgetter(*(FIRST[slot] for slot in TRIED))
+_attempted: Final = operator.itemgetter(*(FIRST[slot] + 1 for slot in ATTEMPTS))
 _NOTED: Final = frozenset({*BOUNCES, _DEFERRED, _SKIPPED, _STOPPED})
 _LONGEST_REASON: Final = 100  # characters
 _SLOT_OF: Final = {name: kind.slot for name, kind in KINDS.items() if kind.slot}
@@ -90,14 +91,12 @@ class Memory(msgspec.Struct, frozen=True):
     @property
     def tried_from(self) -> int | None:
         """The earliest sign that it was sent or tried; more memory never makes it later."""
-        return min((at for place in _TRIED if (at := self.times[place]) is not None), default=None)
+        return min([at for at in _tried(self.times) if at is not None], default=None)
 
     @property
     def tried_until(self) -> int | None:
         """When it was last sent or tried; more memory never makes it earlier."""
-        return max(
-            (at for place in _ATTEMPTS if (at := self.times[place + 1]) is not None), default=None
-        )
+        return max([at for at in _attempted(self.times) if at is not None], default=None)
 
 
 def slot_of(kind: str, detail: Mapping[str, Any]) -> str | None:

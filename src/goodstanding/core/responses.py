@@ -43,7 +43,7 @@ class _Row(msgspec.Struct, frozen=True):
 
 
 class _Table(msgspec.Struct, frozen=True):
-    rows: tuple[_Row, ...]
+    lowest_first: tuple[_Row, ...]
     finals: tuple[_Row, ...]
     contesting: tuple[int, ...]
     contested: tuple[int, ...]
@@ -67,7 +67,7 @@ def _read(rules: tuple[ResponseRule, ...]) -> _Table:
         _Row(rule, FIRST[rule.slot or rule.name]) for rule in rules if rule.name != "expired"
     )
     return _Table(
-        rows=tuple(row for row in rows if not row.rule.final),
+        lowest_first=tuple(row for row in reversed(rows) if not row.rule.final),
         finals=tuple(row for row in rows if row.rule.final),
         contesting=tuple(row.place for row in rows if row.rule.contests_delivery),
         contested=tuple(row.place for row in rows if row.rule.contested),
@@ -82,7 +82,9 @@ def respond(memory: Memory, policy: Policy, channel: str, now: int, *, reports: 
     ``reports``: whether its lane reports deliveries. Source: design, section 3.
     """
     table = _table(policy)
-    times = _counted(memory.times, policy.statistics_days)
+    times = memory.times
+    if policy.statistics_days is not None:
+        times = _counted(times, policy.statistics_days)
     deadline = _deadline(times, policy, channel, reports=reports)
     final = _first_final(table, times, memory)
     if table.expired.final and deadline is not None and deadline <= now:
@@ -93,11 +95,10 @@ def respond(memory: Memory, policy: Policy, channel: str, now: int, *, reports: 
         return _response(final.rule, times[final.place], memory)
 
     dropped = _undone(table, times)
-    top: _Row | None = None
-    for row in table.rows:
-        if times[row.place] is not None and row.place not in dropped:
-            top = row
-    if top is None:
+    for top in table.lowest_first:
+        if times[top.place] is not None and top.place not in dropped:
+            break
+    else:
         return NOTHING
     if top.place in (_SENT, _DEFERRED) and deadline is not None:
         if deadline <= now:
@@ -141,10 +142,10 @@ def _still_deferred(times: Times) -> bool:
     return deferred is not None and (sent is None or deferred >= sent)
 
 
-def _counted(times: Times, days: int | None) -> Times:
+def _counted(times: Times, days: int) -> Times:
     """The times that statistics still count: those up to so many days after it was sent."""
     sent = times[_SENT]
-    if days is None or sent is None:
+    if sent is None:
         return times
     limit = sent + days * DAY
     counted = list(times)
@@ -179,19 +180,20 @@ def _earliest_answer(times: Times) -> int | None:
 
 def _first_final(table: _Table, times: Times, memory: Memory) -> _Row | None:
     """Of the final things the first that happened; at the same instant the lower in the table."""
+    heard = [row for row in table.finals if times[row.place] is not None]
     first: _Row | None = None
     since = 0
-    for row in table.finals:
-        at = times[row.place]
-        if at is None or (row.rule.unless_left and _left(times)):
+    for row in heard:
+        at = times[row.place] or 0
+        if row.rule.unless_left and _left(times):
             continue
         if row.rule.name.startswith("stopped") and not _stop_is(row.rule, memory):
             continue
         if first is None or at <= since:
             first, since = row, at
-    for row in table.finals:
+    for row in heard:
         if first is not None and first.rule.name in row.rule.outranks:
-            first = row if times[row.place] is not None else first
+            first = row
     return first
 
 
@@ -208,10 +210,10 @@ def _undone(table: _Table, times: Times) -> tuple[int, ...]:
     undone: tuple[int, ...] = ()
     if not _still_deferred(times):
         undone = (_DEFERRED,)
-    if any(times[place] is not None for place in _PERSON):
+    bounced = [at for place in table.contesting if (at := times[place + 1]) is not None]
+    if not bounced or any(times[place] is not None for place in _PERSON):
         return undone
-    bounced = max((at for p in table.contesting if (at := times[p + 1]) is not None), default=None)
-    delivered = max((at for p in table.contested if (at := times[p + 1]) is not None), default=None)
-    if bounced is not None and delivered is not None and bounced > delivered:
+    delivered = [at for place in table.contested if (at := times[place + 1]) is not None]
+    if delivered and max(bounced) > max(delivered):
         undone += table.contested
     return undone

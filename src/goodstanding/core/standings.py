@@ -36,6 +36,10 @@ _ORDER: Final = {status: place for place, status in enumerate(STATUSES)}
 _DELIVERED: Final = FIRST["delivered"]
 
 
+_WORDS: Final = {"opted_out", "never_opted_in"}
+"""Refusals that come from consent, not from what was found beside it."""
+
+
 class Delivery(msgspec.Struct, frozen=True):
     """What a standing needs of one delivery: memory, mailing's purpose, lane's habit, mailing.
 
@@ -136,8 +140,8 @@ def stand(
     ]
     shown = min(findings, key=lambda finding: _ORDER[finding.status])
     refusals = {
-        refusal for finding in findings if (refusal := STATUSES[finding.status].refusal) is not None
-    } - {"opted_out", "never_opted_in"}
+        refusal for finding in findings if (refusal := STATUSES[finding.status].refusal)
+    } - _WORDS
     held = "soft_stopped" in refusals and _transactional_hold(deliveries, policy, clock)
     asking = _Asking.of(registers, word, deliveries, policy, clock)
 
@@ -222,13 +226,14 @@ def _unengaged(
     rule = policy.unengaged
     if rule.after is None:
         return []
-    delivered = sorted(
+    delivered = [
         at
         for memory, response in zip(memories, responses, strict=True)
         if response.group == "delivered" and (at := memory.times[_DELIVERED]) is not None
-    )
-    if not delivered and rule.delivered:
+    ]
+    if len(delivered) < rule.delivered:
         return []
+    delivered.sort()
     words = [registers.person, *registers.topics.values()]
     signs = [
         said.at
@@ -330,6 +335,9 @@ class _Asking(msgspec.Struct, frozen=True):
         return "limit_reached" if self.permitted and opted_out is None else "not_requested"
 
 
+_OPEN: Final[Blocks] = dict.fromkeys(PURPOSES)
+
+
 def _blocks(
     refusal: str | None,
     refusals: set[str],
@@ -339,6 +347,8 @@ def _blocks(
     channel: str,
 ) -> Blocks:
     """What refuses each purpose (design, section 5, the gate by purpose)."""
+    if refusal is None and not refusals:
+        return {**_OPEN, "confirmation": unasked}
     opted_out = refusal if channel == "sms" and refusal == "opted_out" else None
     complaints = refusals & {"complained", "spam_reported"}
     unreachable = refusals & {"invalid_address", "hard_bounced", "blocked"}
