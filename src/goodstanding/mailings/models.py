@@ -60,7 +60,12 @@ class Outbox(models.Model):
             models.Index(
                 fields=["not_before", "delivery_id"],
                 name="mailings_outbox_ready",
-                condition=models.Q(state=0),
+                condition=models.Q(state=0, attempt=0),
+            ),
+            models.Index(
+                fields=["not_before", "delivery_id"],
+                name="mailings_outbox_again",
+                condition=models.Q(state=0, attempt__gt=0),
             ),
             models.Index(
                 fields=["worker_id"],

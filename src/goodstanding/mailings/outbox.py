@@ -62,13 +62,13 @@ def claim(worker: int, most: int, now: int) -> list[Claim]:
     What the gate refuses by now is skipped with its reason.
     """
     with transaction.atomic(), connection.cursor() as cursor:
-        skip = "" if connection.vendor == "sqlite" else " FOR UPDATE SKIP LOCKED"
-        cursor.execute(
-            f"SELECT delivery_id, address_id FROM mailings_outbox WHERE state = {_READY}"
-            f" AND not_before <= %s ORDER BY not_before, delivery_id LIMIT %s{skip}",
-            [now, most],
-        )
-        found = cursor.fetchall()
+        # Half for what was tried before: a long queue must not use up the time of its retries.
+        found = _due(cursor, "attempt > 0", most // 2, now)
+        found += _due(cursor, "attempt = 0", most - len(found), now)
+        if len(found) < most:
+            seen = {row[0] for row in found}
+            found += [row for row in _due(cursor, "attempt > 0", most, now) if row[0] not in seen]
+        found = found[:most]
         if not found:
             return []
         clock.settle_stale({row[1] for row in found}, now)
@@ -103,6 +103,17 @@ def claim(worker: int, most: int, now: int) -> list[Claim]:
             )
             for row in cursor.fetchall()
         ]
+
+
+def _due(cursor: CursorWrapper, which: str, most: int, now: int) -> list[tuple[int, int]]:
+    """The ids of deliveries that are due, with their addresses', locked until the commit."""
+    skip = "" if connection.vendor == "sqlite" else " FOR UPDATE SKIP LOCKED"
+    cursor.execute(
+        f"SELECT delivery_id, address_id FROM mailings_outbox WHERE state = {_READY}"
+        f" AND {which} AND not_before <= %s ORDER BY not_before, delivery_id LIMIT %s{skip}",
+        [now, most],
+    )
+    return list(cursor.fetchall())
 
 
 def commit(fences: Sequence[Claim], outcomes: Sequence[Outcome], now: int) -> set[int]:
