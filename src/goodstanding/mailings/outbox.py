@@ -182,14 +182,6 @@ def pending(mailing: int | None = None) -> int:
         return int(cursor.fetchone()[0])
 
 
-def next_due() -> int | None:
-    """When the next row is due (microseconds); None where nothing waits."""
-    with connection.cursor() as cursor:
-        cursor.execute(f"SELECT min(not_before) FROM mailings_outbox WHERE state = {_READY}")
-        row = cursor.fetchone()
-        return int(row[0]) if row[0] is not None else None
-
-
 def _fence(cursor: CursorWrapper, claims: Sequence[Claim], now: int) -> set[int]:
     cursor.execute(
         f"UPDATE mailings_outbox SET state = {_HANDING} WHERE state = {_CLAIMED}"
