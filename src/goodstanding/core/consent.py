@@ -7,7 +7,7 @@ import msgspec
 from goodstanding.core.registers import Consent, Registers, Said, latest
 
 
-class Word(msgspec.Struct, frozen=True):
+class Word(msgspec.Struct, frozen=True, gc=False):
     """The word that decides: the status it makes, who said it when, and the gate's reason."""
 
     status: str

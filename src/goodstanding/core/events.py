@@ -37,7 +37,7 @@ class Kind(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 KINDS: Final[dict[str, Kind]] = data.load("kinds.toml", dict[str, Kind])
 
 
-class Event(msgspec.Struct, frozen=True):
+class Event(msgspec.Struct, frozen=True, gc=False):
     """One fact.
 
     ``key`` is unique per address; left empty it becomes a hash of the event. ``mailing`` is a

@@ -19,14 +19,14 @@ _HARD: Final = FIRST["hard_bounced"]
 _LIFTERS: Final = (FIRST["clicked"], FIRST["replied"])
 
 
-class Stop(msgspec.Struct, frozen=True):
+class Stop(msgspec.Struct, frozen=True, gc=False):
     """When an address was stopped (microseconds), and the category that did it."""
 
     at: int
     category: str | None = None
 
 
-class Streak(msgspec.Struct, frozen=True):
+class Streak(msgspec.Struct, frozen=True, gc=False):
     """Soft outcomes in a row: when each was sent (microseconds), and when they stop the address."""
 
     sent: tuple[int, ...] = ()

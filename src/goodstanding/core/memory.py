@@ -57,7 +57,7 @@ _LONGEST_REASON: Final = 100  # characters
 _SLOT_OF: Final = {name: kind.slot for name, kind in KINDS.items() if kind.slot}
 
 
-class Memory(msgspec.Struct, frozen=True):
+class Memory(msgspec.Struct, frozen=True, gc=False):
     """A delivery's memory.
 
     ``hard_category`` belongs to the first hard bounce, ``deferred_category`` to the last deferral,

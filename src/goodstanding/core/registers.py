@@ -14,7 +14,7 @@ import msgspec
 from goodstanding.core.events import KINDS
 
 
-class Said(msgspec.Struct, frozen=True, array_like=True):
+class Said(msgspec.Struct, frozen=True, gc=False, array_like=True):
     """Who said what when: ``at`` in microseconds, ``what`` the manner, ``key`` of the event."""
 
     at: int
@@ -22,7 +22,7 @@ class Said(msgspec.Struct, frozen=True, array_like=True):
     key: str
 
 
-class Consent(msgspec.Struct, frozen=True, omit_defaults=True):
+class Consent(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     """A person's word, on everything or on one topic: the latest of each."""
 
     opted_in: Said | None = None
@@ -30,7 +30,7 @@ class Consent(msgspec.Struct, frozen=True, omit_defaults=True):
     opted_out: Said | None = None
 
 
-class Registers(msgspec.Struct, frozen=True, omit_defaults=True):
+class Registers(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     """All that was said of an address, apart from what its deliveries remember.
 
     ``complaints`` and ``withdrawn`` are by mailing, ``""`` where none was named: a withdrawal

@@ -20,7 +20,7 @@ _IN_FLIGHT: Final = tuple(FIRST[slot] for slot in ("planned", "queued", "sent", 
 Outcome = Literal["good", "soft", "hard"]
 
 
-class Response(msgspec.Struct, frozen=True):
+class Response(msgspec.Struct, frozen=True, gc=False):
     """The present state of a delivery.
 
     ``since``: when it began (microseconds). ``due_at``: when time alone will change it next.

@@ -40,7 +40,7 @@ _WORDS: Final = {"opted_out", "never_opted_in"}
 """Refusals that come from consent, not from what was found beside it."""
 
 
-class Delivery(msgspec.Struct, frozen=True):
+class Delivery(msgspec.Struct, frozen=True, gc=False):
     """What a standing needs of one delivery: memory, mailing's purpose, lane's habit, mailing.
 
     ``mailing`` tells mailings apart (an id or a name); None: one of its own.
@@ -52,7 +52,7 @@ class Delivery(msgspec.Struct, frozen=True):
     mailing: failures.MailingId = None
 
 
-class Standing(msgspec.Struct, frozen=True):
+class Standing(msgspec.Struct, frozen=True, gc=False):
     """Where an address stands now.
 
     ``since``: when the status began (microseconds; None: always). ``led_by``: the key of the event
@@ -82,7 +82,7 @@ class Standing(msgspec.Struct, frozen=True):
         return self.consent in ("confirmed", "confirmed_custom")
 
 
-class _Finding(msgspec.Struct, frozen=True):
+class _Finding(msgspec.Struct, frozen=True, gc=False):
     """A status that holds."""
 
     status: str
@@ -278,7 +278,7 @@ def _transactional_hold(deliveries: Sequence[Delivery], policy: Policy, clock: _
     return tried is not None and not clock.has_come(tried + policy.transactional.retry_soft_stopped)
 
 
-class _Asking(msgspec.Struct, frozen=True):
+class _Asking(msgspec.Struct, frozen=True, gc=False):
     """What a request to confirm depends on: how often was asked, and whether the person wants it.
 
     ``asked``: when the person last asked for something; ``refused``: when the word fell that

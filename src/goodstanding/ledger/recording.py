@@ -59,7 +59,7 @@ class Recorded(msgspec.Struct):
     refused: list[Refused] = []
 
 
-class _Heard(msgspec.Struct, frozen=True):
+class _Heard(msgspec.Struct, frozen=True, gc=False):
     """An event with its key and the text of its detail."""
 
     event: Event
