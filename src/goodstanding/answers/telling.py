@@ -23,7 +23,18 @@ _FAILURES: Final = 5  # mailings of a streak that are told one by one
 _QUOTED: Final = 300  # characters of what was said
 _DETAILS: Final = 200  # characters of one detail
 _READING: Final = frozenset(
-    {"category", "disposition", "rule", "rules", "words", "provider", "code", "status", "text"}
+    {
+        "category",
+        "disposition",
+        "rule",
+        "rules",
+        "words",
+        "provider",
+        "code",
+        "status",
+        "text",
+        "user_agent",
+    }
 )
 _CONSENT: Final = frozenset(
     {"non_marketable", "confirmed", "confirmed_custom", "opted_in", "opted_out_by_admin"}
