@@ -36,7 +36,9 @@ def deliveries(ids: Iterable[int]) -> dict[int, Found]:
         "sent_first",
     )
     return {
-        row[0]: Found(row[0], Address(cast(Channel, row[1]), row[2]), row[3], row[4], row[5], row[6], row[7])
+        row[0]: Found(
+            row[0], Address(cast(Channel, row[1]), row[2]), row[3], row[4], row[5], row[6], row[7]
+        )
         for row in rows
     }
 

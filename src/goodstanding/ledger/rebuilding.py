@@ -207,7 +207,7 @@ UNION ALL
 SELECT 'stored mailing', mailing_id, name, 0, '', count, 0, 0, 0, 0 FROM ledger_mailingtally
 UNION ALL
 SELECT 'counted status', 0, status, coalesce(since, 0) / 86400000000, channel, count(*), 0, 0, 0, 0
-FROM ledger_address WHERE policy <> 0
+FROM ledger_address WHERE policy <> 0 AND value <> ''
 GROUP BY status, coalesce(since, 0) / 86400000000, channel
 UNION ALL
 SELECT 'stored status', 0, status, day, channel, count, 0, 0, 0, 0 FROM ledger_statustally
