@@ -8,10 +8,10 @@ from __future__ import annotations
 import pickle
 import sys
 import time
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import msgspec
 import typer
@@ -20,7 +20,6 @@ from benchmarks.history import NOW
 from benchmarks.measuring import memory_mb
 from goodstanding.cli.setup import prepare
 
-PHASES: Final = ("reading lines", "reading replies", "deciding", "statements", "commits")
 app = typer.Typer()
 
 
@@ -29,29 +28,30 @@ def import_(file: Path, batch: int) -> None:
     """Import a history, timed."""
     importing, connection = _ready(batch)
     from goodstanding import bounces
+    from goodstanding.ledger import bulk
 
-    # What a worker does once in its life: the rules are compiled, the statements' modules loaded.
+    # What a worker does once in its life: the rules are compiled.
     bounces.read_reply("550 5.1.1 Unknown user")
-    spent: dict[str, float] = defaultdict(float)
-    bounces.read_reply = _timed(bounces.read_reply, spent, "reading replies")
-    importing.record = _timed(importing.record, spent, "recording")
-    connection.commit = _timed(connection.commit, spent, "commits")
+    watch = _Watch("reading lines")
+    bounces.read_reply = watch.over(bounces.read_reply, "reading replies")
+    importing.record = watch.over(importing.record, "deciding")
+    bulk.Table.insert = watch.over(bulk.Table.insert, "writing rows")  # type: ignore[method-assign]
+    bulk.Table.update = watch.over(bulk.Table.update, "writing rows")  # type: ignore[method-assign]
+    connection.commit = watch.over(connection.commit, "committing")
     before, _ = memory_mb()
-    with file.open("rb") as opened, connection.execute_wrapper(_Statements(spent)):
-        started = time.perf_counter()
+    with file.open("rb") as opened, connection.execute_wrapper(watch.statement):
+        watch.start()
         done = importing.import_events(importing.bounded_lines(opened), NOW)
-        seconds = time.perf_counter() - started
+        seconds = watch.stop()
     if done.bad:
         raise SystemExit(f"{done.bad} bad lines: {done.problems[0]}")
-    spent["reading lines"] = seconds - spent["recording"] - spent["reading replies"]
-    spent["deciding"] = spent["recording"] - spent["statements"] - spent["commits"]
     _print(
         seconds=seconds,
         stored=done.stored,
         repeated=done.repeated,
         memory=memory_mb()[1],
         memory_before=before,
-        shares={phase: spent[phase] / seconds for phase in PHASES},
+        shares={phase: spent / seconds for phase, spent in watch.spent.items()},
     )
 
 
@@ -102,29 +102,47 @@ def _ready(batch: int) -> tuple[Any, Any]:
     return importing, connections["default"]
 
 
-class _Statements:
-    """Adds up what statements take."""
+class _Watch:
+    """Adds up what each phase takes; a phase within another interrupts it."""
 
-    def __init__(self, spent: dict[str, float]) -> None:
-        self.spent = spent
+    def __init__(self, phase: str) -> None:
+        self.spent = {phase: 0.0}
+        self._phase = phase
+        self._since = 0.0
 
-    def __call__(self, execute: Any, sql: Any, params: Any, many: Any, context: Any) -> Any:
-        started = time.perf_counter()
+    def start(self) -> None:
+        self._begun = self._since = time.perf_counter()
+
+    def stop(self) -> float:
+        self._turn(self._phase)
+        return self._since - self._begun
+
+    def over(self, work: Callable[..., Any], phase: str) -> Callable[..., Any]:
+        """The same work, counted as that phase."""
+
+        def counted(*args: Any, **kwargs: Any) -> Any:
+            before = self._turn(phase)
+            try:
+                return work(*args, **kwargs)
+            finally:
+                self._turn(before)
+
+        return counted
+
+    def statement(self, execute: Any, sql: Any, params: Any, many: Any, context: Any) -> Any:
+        """Count what does not write rows as looking them up."""
+        before = self._turn("writing rows" if self._phase == "writing rows" else "looking up")
         try:
             return execute(sql, params, many, context)
         finally:
-            self.spent["statements"] += time.perf_counter() - started
+            self._turn(before)
 
-
-def _timed(work: Callable[..., Any], spent: dict[str, float], phase: str) -> Callable[..., Any]:
-    def timed(*args: Any, **kwargs: Any) -> Any:
-        started = time.perf_counter()
-        try:
-            return work(*args, **kwargs)
-        finally:
-            spent[phase] += time.perf_counter() - started
-
-    return timed
+    def _turn(self, phase: str) -> str:
+        now = time.perf_counter()
+        before = self._phase
+        self.spent[before] = self.spent.get(before, 0.0) + now - self._since
+        self._phase, self._since = phase, now
+        return before
 
 
 def _print(**said: Any) -> None:
