@@ -1,6 +1,8 @@
 """Writing many rows at once, on SQLite and on PostgreSQL.
 
-SQLite takes prepared statements row by row at no cost; PostgreSQL wants arrays in one statement.
+SQLite takes prepared statements row by row at no cost; PostgreSQL wants one COPY, or arrays in one
+statement. Those are written as literals here: psycopg writes a list element by element in Python,
+which took a third of a fold's time.
 """
 
 from __future__ import annotations
@@ -43,8 +45,14 @@ class Table:
         if connection.vendor == "sqlite":
             marks = ", ".join(["%s"] * len(self.columns))
             cursor.executemany(f"{into} VALUES ({marks}) {on_conflict}", rows)
+        elif on_conflict:
+            arrays = self._arrays(rows)
+            cursor.execute(f"{into} SELECT * FROM {self._unnest()} {on_conflict}", arrays)
         else:
-            cursor.execute(f"{into} SELECT * FROM {self._unnest()} {on_conflict}", _arrays(rows))
+            copying = f"COPY {self.name} ({', '.join(self.columns)}) FROM STDIN"
+            with connection.wrap_database_errors, cursor.copy(copying) as copy:
+                for row in rows:
+                    copy.write_row(row)
 
     def update(self, cursor: CursorWrapper, rows: Sequence[Row], *, keys: int = 1) -> None:
         """Update rows; their first ``keys`` columns say which."""
@@ -62,8 +70,14 @@ class Table:
             cursor.execute(
                 f"UPDATE {self.name} t SET {into} FROM {self._unnest()}"
                 f" AS v({', '.join(self.columns)}) WHERE {where}",
-                _arrays(rows),
+                self._arrays(rows),
             )
+
+    def _arrays(self, rows: Sequence[Row]) -> list[str]:
+        return [
+            _text_array(column) if kind == "text" else _array(column)
+            for kind, column in zip(self._types, zip(*rows, strict=True), strict=True)
+        ]
 
     def _unnest(self) -> str:
         return f"unnest({', '.join(f'%s::{kind}[]' for kind in self._types)})"
@@ -78,7 +92,10 @@ def among(column: str, *, text: bool = False) -> str:
 
 def listed(values: Iterable[Any]) -> Any:
     """The parameter that goes with ``among``."""
-    return json.dumps(list(values)) if connection.vendor == "sqlite" else list(values)
+    values = list(values)
+    if connection.vendor == "sqlite":
+        return json.dumps(values)
+    return _text_array(values) if values and isinstance(values[0], str) else _array(values)
 
 
 def pairs(first: str, second: str, table: str) -> str:
@@ -98,7 +115,7 @@ def paired(values: Sequence[tuple[int, str]]) -> list[Any]:
     """The parameters that go with ``pairs``."""
     if connection.vendor == "sqlite":
         return [json.dumps(values)]
-    return [[first for first, _ in values], [second for _, second in values]]
+    return [_array([first for first, _ in values]), _text_array([second for _, second in values])]
 
 
 def new_ids(cursor: CursorWrapper, table: str, count: int) -> Sequence[int]:
@@ -128,5 +145,17 @@ def for_update() -> str:
     return "" if connection.vendor == "sqlite" else "FOR NO KEY UPDATE"
 
 
-def _arrays(rows: Sequence[Row]) -> list[list[Any]]:
-    return [list(column) for column in zip(*rows, strict=True)]
+def _array(values: Iterable[int | None]) -> str:
+    """Numbers or truth values as PostgreSQL writes an array of them."""
+    return f"{{{','.join(['NULL' if value is None else str(value) for value in values])}}}"
+
+
+def _text_array(values: Iterable[str | None]) -> str:
+    """Texts as PostgreSQL writes an array of them."""
+    return f"{{{','.join(['NULL' if value is None else _quoted(value) for value in values])}}}"
+
+
+def _quoted(text: str) -> str:
+    if "\\" in text or '"' in text:
+        text = text.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{text}"'
