@@ -87,6 +87,7 @@ def record(events: Iterable[Event], now: int) -> Recorded:
             recorded.refused.append(Refused(event, str(error)))
     if heard:
         with transaction.atomic(), connection.cursor() as cursor:
+            bulk.look_up_by_keys(cursor)
             _record(cursor, heard, now, recorded)
     return recorded
 
