@@ -74,19 +74,20 @@ def test_purposes_and_topics_said_at_once_do_not_lock_each_other_out() -> None:
         chance = random.Random(number)
         try:
             start.wait(30)
-            for round_ in range(40):
+            for round_ in range(80):
                 recording.record(
                     [
                         Event(
                             "sent",
                             END - 1000 * round_ - number,
-                            chance.choice(PEOPLE[:6]),
+                            # Mostly people of one's own: what is shared are the mailings' rows.
+                            chance.choice([*PEOPLE[1 + number :: WORKERS], PEOPLE[0]]),
                             "api",
                             mailing=chance.choice(mailings),
-                            purpose=purposes[min(3, round_ // 10)],
-                            topic=f"topic-{round_ // 5}",
+                            purpose=purposes[round_ // 20],
+                            topic=f"topic-{round_ // 10}",
                         )
-                        for _ in range(8)
+                        for _ in range(12)
                     ],
                     END,
                 )
