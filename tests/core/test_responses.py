@@ -212,6 +212,16 @@ def test_a_relays_own_greylisting_that_it_got_over_does_not_expire() -> None:
     assert became(*events, event("deferred", 0.2, M)) == "expired"
 
 
+def test_where_deliveries_are_reported_what_is_furthest_down_stands() -> None:
+    assert response(event("deferred", 0, M), sent(0.1, M), now=1).name == "deferred"
+
+
+def test_what_was_lost_after_it_was_put_off_is_not_the_addresss_silence() -> None:
+    put_off = event("deferred", 0, M, category="greylisted")
+    assert response(put_off, now=5).outcome == "soft"
+    assert response(put_off, event("lost", 0.1, M), now=5).outcome is None
+
+
 def test_a_late_delivery_corrects_what_expired() -> None:
     assert became(sent(0, M), event("delivered", 20, M)) == "delivered"
 

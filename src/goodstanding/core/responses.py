@@ -14,6 +14,7 @@ DAY: Final = 86_400_000_000
 
 _SENT: Final = FIRST["sent"]
 _DEFERRED: Final = FIRST["deferred"]
+_LOST: Final = FIRST["lost"]
 _PERSON: Final = tuple(FIRST[slot] for slot in ("opened", "clicked", "replied"))
 _IN_FLIGHT: Final = tuple(FIRST[slot] for slot in ("planned", "queued", "sent", "deferred"))
 
@@ -94,7 +95,7 @@ def respond(memory: Memory, policy: Policy, channel: str, now: int, *, reports: 
     if final is not None:
         return _response(final.rule, times[final.place], memory)
 
-    dropped = _undone(table, times)
+    dropped = _undone(table, times, reports=reports)
     for top in table.lowest_first:
         if times[top.place] is not None and top.place not in dropped:
             break
@@ -129,8 +130,12 @@ def _response(
 
 
 def _blames_address(memory: Memory) -> bool:
-    """Whether silence followed a deferral whose fault was not the sender's or the content's."""
-    if not _still_deferred(memory.times):
+    """Whether silence followed a deferral whose fault was not the sender's or the content's.
+
+    What was handed over or lost later is not the address's silence.
+    """
+    deferred, lost = memory.times[_DEFERRED + 1], memory.times[_LOST + 1]
+    if not _still_deferred(memory.times) or (lost or -1) > (deferred or -1):
         return False
     category = CATEGORIES.get(memory.deferred_category or "")
     return category is None or category.fault not in ("sender", "content")
@@ -205,10 +210,14 @@ def _left(times: Times) -> bool:
     return any(times[place] is not None for place in LEFT)
 
 
-def _undone(table: _Table, times: Times) -> tuple[int, ...]:
-    """What a later word undoes: a delivery by a later bounce, a deferral by a later hand-over."""
+def _undone(table: _Table, times: Times, *, reports: bool) -> tuple[int, ...]:
+    """What a later word undoes: a delivery by a later bounce, a deferral by a later hand-over.
+
+    A lane that reports nothing says no more than that it took the mail: that ends what it had put
+    off before, or every address that was ever greylisted would expire.
+    """
     undone: tuple[int, ...] = ()
-    if not _still_deferred(times):
+    if not reports and not _still_deferred(times):
         undone = (_DEFERRED,)
     bounced = [at for place in table.contesting if (at := times[place + 1]) is not None]
     if not bounced or any(times[place] is not None for place in _PERSON):
