@@ -20,6 +20,7 @@ from goodstanding.core.addresses import Address, Channel, MalformedAddress, doma
 from goodstanding.core.categories import CATEGORIES
 from goodstanding.core.events import KINDS, SOURCES, Event, not_ahead
 from goodstanding.core.gate import ORDER
+from goodstanding.ledger.collecting import uncollected
 from goodstanding.ledger.recording import record
 
 LONGEST: Final = 1_000_000
@@ -151,6 +152,10 @@ class _Import:
 
     def keep(self, batch: _Batch) -> None:
         """Record a batch's good lines, and note its bad ones."""
+        with uncollected():
+            self._keep(batch)
+
+    def _keep(self, batch: _Batch) -> None:
         numbers: list[int] = []
         events: list[Event] = []
         problems: list[Problem] = []

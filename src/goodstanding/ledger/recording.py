@@ -16,6 +16,7 @@ from goodstanding.core.events import KINDS, Event, key_of, not_ahead
 from goodstanding.core.gate import ORDER, PURPOSE_ORDER, PURPOSES
 from goodstanding.ledger import accounts, bulk, models
 from goodstanding.ledger.accounts import Account, Mailing, MailingFacts, Row
+from goodstanding.ledger.collecting import uncollected
 from goodstanding.ledger.policy import active_policy
 
 READING: Final = frozenset({"category", "disposition", "rule", "rules", "words", "provider"})
@@ -76,6 +77,11 @@ def record(events: Iterable[Event], now: int) -> Recorded:
 
     Give a few thousand at a time: they are one transaction. ``now`` in microseconds.
     """
+    with uncollected():
+        return _recorded(events, now)
+
+
+def _recorded(events: Iterable[Event], now: int) -> Recorded:
     recorded = Recorded()
     heard: list[_Heard] = []
     for event in events:
