@@ -1,0 +1,290 @@
+"""The documents say what is so: their tables are the data's, their commands and examples work.
+
+The tables between `<!-- table: … -->` and `<!-- end -->` are made from the data files. To make them
+anew after a change of the data: `.venv/bin/python tests/test_docs.py`
+"""
+
+import json
+import re
+import shlex
+import subprocess
+import sys
+import tomllib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+import typer
+
+from goodstanding import bounces
+from goodstanding.cli import app
+from goodstanding.config.options import Options
+from goodstanding.core import policies, vocabularies
+from goodstanding.core.categories import CATEGORIES
+from goodstanding.core.events import KINDS
+from goodstanding.core.gate import REASONS
+from goodstanding.core.standings import STATUSES
+from goodstanding.gateways.smtp import SmtpSettings
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+MADE = re.compile(r"(<!-- (?:table|list): (\w+) -->).*?(<!-- end -->)", re.DOTALL)
+BLOCK = re.compile(r"^[ ]*```(\w*)\n(.*?)^[ ]*```$", re.MULTILINE | re.DOTALL)
+
+
+def table(*headings: str, rows: Iterator[tuple[str, ...]]) -> str:
+    lines = [headings, tuple("---" for _ in headings), *rows]
+    return "\n".join(["", *(f"| {' | '.join(cells)} |" for cells in lines), ""])
+
+
+def categories() -> str:
+    return table(
+        *("category", "whose fault", "what it does", "channel"),
+        rows=(
+            (f"`{name}`", each.fault, each.disposition, each.channel or "both")
+            for name, each in CATEGORIES.items()
+        ),
+    )
+
+
+def statuses() -> str:
+    words = vocabularies.choose("goodstanding").statuses
+    return table(
+        *("status", "name", "family", "mail goes", "what it means"),
+        rows=(
+            (
+                f"`{name}`",
+                words[name].name or "",
+                each.family,
+                f"no: `{each.refusal}`" if each.refusal else "yes",
+                words[name].meaning,
+            )
+            for name, each in STATUSES.items()
+        ),
+    )
+
+
+def responses() -> str:
+    words = vocabularies.choose("goodstanding").responses
+    rules = {rule.name: rule for rule in policies.load("default").responses}
+    return table(
+        *("response", "name", "group", "final", "what it means"),
+        rows=(
+            (
+                f"`{name}:REASON`" if name == "skipped" else f"`{name}`",
+                words[name].name,
+                rule.group.replace("_", " "),
+                "unless it left" if rule.unless_left else "yes" if rule.final else "",
+                words[name].meaning,
+            )
+            for name, rule in rules.items()
+        ),
+    )
+
+
+def reasons() -> str:
+    words = vocabularies.choose("goodstanding").responses
+    return table(
+        "reason",
+        "what it means",
+        rows=((f"`{reason}`", words[f"skipped:{reason}"].meaning) for reason in REASONS),
+    )
+
+
+def kinds() -> str:
+    about: dict[str, list[str]] = {}
+    for name, kind in KINDS.items():
+        if kind.about != "record":
+            about.setdefault(kind.about, []).append(f"`{name}`")
+    told = {
+        "delivery": "what became of a message",
+        "person": "the person's own word",
+        "operator": "an operator's act, or an import",
+    }
+    return table("about", "kinds", rows=((told[a], ", ".join(names)) for a, names in about.items()))
+
+
+def filters() -> str:
+    from goodstanding.mailings.merge import FILTERS
+
+    return ", ".join(f"`{name}`" for name in FILTERS)
+
+
+MAKERS: dict[str, Callable[[], str]] = {
+    each.__name__: each for each in (categories, statuses, responses, reasons, kinds, filters)
+}
+
+
+def made_anew(text: str) -> str:
+    return MADE.sub(lambda found: f"{found[1]}{MAKERS[found[2]]()}{found[3]}", text)
+
+
+def named(page: Path) -> str:
+    return page.relative_to(ROOT).as_posix()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=named)
+def test_the_tables_are_those_of_the_data(page: Path) -> None:
+    text = page.read_text("utf-8")
+    assert text == made_anew(text), f"run: .venv/bin/python {named(Path(__file__))}"
+
+
+def test_every_table_is_somewhere() -> None:
+    shown = {found[2] for page in PAGES for found in MADE.finditer(page.read_text("utf-8"))}
+    assert shown == MAKERS.keys()
+
+
+# Settings
+
+
+def described(heading: str) -> dict[str, str]:
+    """The settings in the page's table below a heading, each with its default."""
+    text = (ROOT / "docs" / "settings.md").read_text("utf-8")
+    part = text.partition(heading)[2].partition("\n## ")[0]
+    return dict(re.findall(r"^\| `(\w+)` \| [^|]+ \| (?:`([^`]*)`|none) \|", part, re.MULTILINE))
+
+
+@pytest.mark.parametrize(
+    ("heading", "shape"), [("# Settings", Options), ("## Lanes", SmtpSettings)]
+)
+def test_every_setting_is_described_with_its_default(
+    heading: str, shape: type[msgspec.Struct]
+) -> None:
+    made = shape()
+    defaults = {name: getattr(made, name) for name in shape.__struct_fields__}
+    assert described(heading) == {
+        name: "" if value is None else json.dumps(value) for name, value in defaults.items()
+    }
+
+
+def blocks(language: str) -> list[tuple[str, str]]:
+    """The blocks in that language, each with its page."""
+    return [
+        (named(page), text)
+        for page in PAGES
+        for found, text in BLOCK.findall(page.read_text("utf-8"))
+        if found == language
+    ]
+
+
+def test_the_settings_that_are_shown_can_be_used(tmp_path: Path) -> None:
+    shown = blocks("toml")
+    assert shown
+    for page, text in shown:
+        if "base =" in text:
+            (tmp_path / "strict.toml").write_text(text)
+            assert policies.load(str(tmp_path / "strict.toml")).soft["email"].mailings == 3
+        else:
+            assert msgspec.convert(tomllib.loads(text), Options).lanes["main"].port == 587, page
+
+
+# Commands
+
+
+def commands() -> list[tuple[str, str]]:
+    """Every command line that a document shows, with its page."""
+    found = []
+    for page in PAGES:
+        text = page.read_text("utf-8")
+        lines = [line for _, block in BLOCK.findall(text) for line in block.splitlines()]
+        lines += [" ".join(code.split()) for code in re.findall(r"(?<!`)`([^`]+)`(?!`)", text)]
+        for line in lines:
+            match = re.match(r"\s*(?:\$ )?(?:GOODSTANDING_\w+=\S+ )?goodstanding ([a-z-].*)", line)
+            if match:
+                found.append((named(page), match[1]))
+    return found
+
+
+def wrong_with(line: str) -> str | None:
+    words = shlex.split(line.partition(" | ")[0], comments=True)
+    group: Any = typer.main.get_command(app)
+    while words and hasattr(group, "get_command"):
+        if words[0].startswith("-"):
+            break
+        command = group.get_command(typer.Context(group), words[0])
+        if command is None:
+            return f"there is no {words[0]}"
+        group, words = command, words[1:]
+    options = {name for each in group.params for name in (*each.opts, *each.secondary_opts)} | {
+        "--help"
+    }
+    unknown = [word for word in words if word.startswith("--") and word not in options]
+    return f"no {', '.join(unknown)}" if unknown else None
+
+
+def test_every_command_that_is_shown_exists_with_its_options() -> None:
+    shown = commands()
+    assert len(shown) > 50
+    wrong = [(page, line, why) for page, line in shown if (why := wrong_with(line)) is not None]
+    assert wrong == []
+
+
+def test_a_command_or_an_option_that_is_not_there_is_found() -> None:
+    assert wrong_with("chek ann@example.com") == "there is no chek"
+    assert wrong_with('report statuses --vocabulry "keap"') == "no --vocabulry"
+
+
+def test_every_command_is_described() -> None:
+    from goodstanding.cli import COMMANDS
+
+    shown = {line.split()[0] for _, line in commands()}
+    assert shown >= COMMANDS.keys()
+
+
+# Examples
+
+
+def test_the_mail_that_is_shown_can_be_sent() -> None:
+    from goodstanding.mailings import compose
+
+    shown = [text for page, text in blocks("html") if page == "docs/send-a-broadcast.md"]
+    assert len(shown) == 1
+    content = compose.Content(
+        from_address="news@example.com",
+        subject="News for {{ first_name }}",
+        html=shown[0],
+        postal_address="1 High Street",
+    )
+    compiled = compose.compile_content(content, ["first_name", "city"])
+    assert compiled.links == ("https://example.com/june",)
+
+
+def test_the_events_that_are_shown_can_be_imported(
+    environment: dict[str, str], tmp_path: Path
+) -> None:
+    [shown] = [text for page, text in blocks("json") if page == "docs/import.md"]
+    (tmp_path / "history.jsonl").write_text(shown)
+    goodstanding = Path(sys.executable).with_name("goodstanding")
+    done = subprocess.run(
+        [goodstanding, "import-events", tmp_path / "history.jsonl", "--strict", "--json"],
+        env=environment,
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert json.loads(done.stdout)["stored"] == 3
+
+
+def test_the_library_reads_what_the_page_says() -> None:
+    [shown] = [text for _, text in blocks("python")]
+    text, provider, said = re.findall(
+        r'read_reply\("([^"]+)", provider="([^"]+)"\).*?# (.+?)\n', shown, re.DOTALL
+    )[0]
+    report = bounces.read_reply(text, provider)
+    assert f"{report.category} {report.disposition} {report.rule}" == said
+
+
+def test_the_tests_that_are_named_are_there() -> None:
+    text = "".join(page.read_text("utf-8") for page in PAGES)
+    files = set(re.findall(r"`(tests/[\w/]+\.py)`", text))
+    assert files
+    assert {file for file in files if not (ROOT / file).is_file()} == set()
+
+
+if __name__ == "__main__":
+    for each in PAGES:
+        each.write_text(made_anew(each.read_text("utf-8")), "utf-8")
