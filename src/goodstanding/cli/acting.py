@@ -70,7 +70,7 @@ def unblock(
 def lock(
     address: Address, reason: Reason, by: By = None, at: At = None, as_json: Json = False
 ) -> None:
-    """Lock an address: nobody may opt it in by hand until it is unlocked.
+    """Lock an address: no broadcast goes there, and nobody may opt it in, until it is unlocked.
 
     Example: goodstanding lock ann@example.com --reason "complained by letter"
     """

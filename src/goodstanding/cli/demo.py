@@ -9,6 +9,7 @@ from __future__ import annotations
 import json as jsons
 import os
 import secrets
+import signal
 import socket
 import subprocess
 import sys
@@ -68,6 +69,8 @@ def demo(
     Example: goodstanding demo --contacts 500 --serve
     """
     begun = time.monotonic()
+    # Told to end, it takes with it what it started, as with Ctrl-C.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     with _folder(home) as folder, _postoffice(folder, seed) as office:
         _set_up(folder, office, database_url)
         with _served(folder) as server:
