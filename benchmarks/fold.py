@@ -69,14 +69,11 @@ def _once(
     database: str, server: str, lines: Path, rows: Path, batch: int
 ) -> tuple[dict[str, Any], float]:
     """The import's measurement, and the seconds of the yardstick right before it."""
-    manners = [()] if database == "sqlite" else [(), ("--arrays",)]
-    bare = []
-    for manner in manners:
-        with _database(database, server) as place:
-            bare.append(measuring.run(_PROCESS, "yardstick", str(rows), *manner, **place))
+    with _database(database, server) as place:
+        bare = measuring.run(_PROCESS, "yardstick", str(rows), **place)
     with _database(database, server) as place:
         ours = measuring.run(_PROCESS, "import", str(lines), str(batch), **place)
-    return ours, min(each["seconds"] for each in bare)
+    return ours, bare["seconds"]
 
 
 def _figure(database: str, events: int, found: list[tuple[dict[str, Any], float]]) -> Figure:

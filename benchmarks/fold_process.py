@@ -74,16 +74,14 @@ def spy(file: Path, batch: int, rows: Path) -> None:
 
 
 @app.command()
-def yardstick(rows: Path, arrays: bool = False) -> None:
+def yardstick(rows: Path) -> None:
     """Write what was kept in ``rows``, timed."""
     _, connection = _ready(0)
     from benchmarks.yardstick import postgresql_writer, sqlite_writer
 
     batches = pickle.loads(rows.read_bytes())
-    if connection.vendor == "sqlite":
-        write = sqlite_writer(batches)
-    else:
-        write = postgresql_writer(batches, arrays=arrays)
+    writer = sqlite_writer if connection.vendor == "sqlite" else postgresql_writer
+    write = writer(batches)
     started = time.perf_counter()
     write()
     _print(seconds=time.perf_counter() - started)

@@ -79,7 +79,7 @@ def show(figures: list[Figure], console: Console) -> None:
     """Print the figures as a table."""
     table = Table(title=f"Measured on {machine()}", title_justify="left")
     table.add_column("work")
-    for heading in ("a second", "times the yardstick", "from-to", "peak MB"):
+    for heading in ("a second", "by yardstick", "from-to", "peak MB"):
         table.add_column(heading, justify="right")
     for each in figures:
         table.add_row(
