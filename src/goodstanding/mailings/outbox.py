@@ -14,7 +14,7 @@ Everything here is called from one thread of a worker, in transactions of a few 
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any, Final, cast
 
 import msgspec
@@ -35,7 +35,10 @@ _HANDING: Final = State.HANDING.value
 
 
 class Claim(msgspec.Struct, frozen=True):
-    """One delivery that this worker may send, under ``token``."""
+    """One delivery that this worker may send, under ``token``.
+
+    ``first_attempt_at`` is when the first of its attempts began that came to an end.
+    """
 
     delivery: int
     mailing: int
@@ -61,48 +64,73 @@ def claim(worker: int, most: int, now: int) -> list[Claim]:
 
     What the gate refuses by now is skipped with its reason.
     """
-    with transaction.atomic(), connection.cursor() as cursor:
-        # Half for what was tried before: a long queue must not use up the time of its retries.
-        found = _due(cursor, "attempt > 0", most // 2, now)
-        found += _due(cursor, "attempt = 0", most - len(found), now)
-        if len(found) < most:
-            seen = {row[0] for row in found}
-            found += [row for row in _due(cursor, "attempt > 0", most, now) if row[0] not in seen]
-        found = found[:most]
-        if not found:
-            return []
-        clock.settle_stale({row[1] for row in found}, now)
-        deliveries = [row[0] for row in found]
-        _skip_refused(cursor, deliveries, now)
-        token = secrets.randbits(62)
-        cursor.execute(
-            f"UPDATE mailings_outbox SET state = {_CLAIMED}, token = %s, worker_id = %s,"
-            " attempt = attempt + 1, first_attempt_at = coalesce(first_attempt_at, %s)"
-            f" WHERE state = {_READY} AND {bulk.among('delivery_id')}",
-            [token, worker, now, bulk.listed(deliveries)],
+    stale = None
+    while True:
+        with transaction.atomic(), connection.cursor() as cursor:
+            found = _found(cursor, most, now)
+            unsettled = _stale({address for _, address in found}, cursor, now)
+            if not unsettled or stale is not None:
+                due = [delivery for delivery, address in found if address not in unsettled]
+                _skip_refused(cursor, due, now)
+                return _take(cursor, due, worker, now)
+        # In a transaction of its own: two folds in one would lock addresses after tallies.
+        stale = unsettled
+        clock.refold(stale, now)
+
+
+def _found(cursor: CursorWrapper, most: int, now: int) -> list[tuple[int, int]]:
+    """What is due; half of it tried before: a long queue must not use up its retries' time."""
+    found = _due(cursor, "attempt > 0", (most + secrets.randbelow(2)) // 2, now)
+    found += _due(cursor, "attempt = 0", most - len(found), now)
+    if len(found) < most:
+        seen = {row[0] for row in found}
+        found += [row for row in _due(cursor, "attempt > 0", most, now) if row[0] not in seen]
+    return found[:most]
+
+
+def _stale(addresses: Collection[int], cursor: CursorWrapper, now: int) -> set[int]:
+    """Those of the addresses that time or a new policy has changed since they were folded."""
+    if not addresses:
+        return set()
+    cursor.execute(
+        f"SELECT a.id FROM ledger_address a WHERE {bulk.among('a.id')} AND {gate.stale()}",
+        [bulk.listed(addresses), now, active_policy().revision],
+    )
+    return {row[0] for row in cursor.fetchall()}
+
+
+def _take(cursor: CursorWrapper, deliveries: Sequence[int], worker: int, now: int) -> list[Claim]:
+    """Mark the rows as the worker's, under a new token."""
+    if not deliveries:
+        return []
+    token = secrets.randbits(62)
+    cursor.execute(
+        f"UPDATE mailings_outbox SET state = {_CLAIMED}, token = %s, worker_id = %s,"
+        f" attempt = attempt + 1 WHERE state = {_READY} AND {bulk.among('delivery_id')}",
+        [token, worker, bulk.listed(deliveries)],
+    )
+    cursor.execute(
+        "SELECT o.delivery_id, o.mailing_id, o.address_id, a.channel, a.value, d.recipient,"
+        " o.contact_id, o.attempt, coalesce(o.first_attempt_at, %s) FROM mailings_outbox o"
+        " JOIN ledger_address a ON a.id = o.address_id"
+        " JOIN ledger_delivery d ON d.id = o.delivery_id"
+        f" WHERE o.token = %s AND {bulk.among('o.delivery_id')} ORDER BY o.delivery_id",
+        [now, token, bulk.listed(deliveries)],
+    )
+    return [
+        Claim(
+            delivery=row[0],
+            mailing=row[1],
+            address_id=row[2],
+            address=Address(cast(Channel, row[3]), row[4]),
+            recipient=row[5],
+            contact=row[6],
+            attempt=row[7],
+            first_attempt_at=row[8],
+            token=token,
         )
-        cursor.execute(
-            "SELECT o.delivery_id, o.mailing_id, o.address_id, a.channel, a.value, d.recipient,"
-            " o.contact_id, o.attempt, o.first_attempt_at FROM mailings_outbox o"
-            " JOIN ledger_address a ON a.id = o.address_id"
-            " JOIN ledger_delivery d ON d.id = o.delivery_id"
-            f" WHERE o.token = %s AND {bulk.among('o.delivery_id')} ORDER BY o.delivery_id",
-            [token, bulk.listed(deliveries)],
-        )
-        return [
-            Claim(
-                delivery=row[0],
-                mailing=row[1],
-                address_id=row[2],
-                address=Address(cast(Channel, row[3]), row[4]),
-                recipient=row[5],
-                contact=row[6],
-                attempt=row[7],
-                first_attempt_at=row[8],
-                token=token,
-            )
-            for row in cursor.fetchall()
-        ]
+        for row in cursor.fetchall()
+    ]
 
 
 def _due(cursor: CursorWrapper, which: str, most: int, now: int) -> list[tuple[int, int]]:
@@ -124,13 +152,14 @@ def commit(fences: Sequence[Claim], outcomes: Sequence[Outcome], now: int) -> se
         return _fence(cursor, fences, now) if fences else set()
 
 
-def release(claims: Iterable[Claim]) -> None:
-    """Give back what was claimed and not handed over."""
+def release(claims: Iterable[Claim], until: int | None = None) -> None:
+    """Give back what was claimed and not handed over; ``until``: not to be claimed before then."""
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.executemany(
             f"UPDATE mailings_outbox SET state = {_READY}, token = NULL, worker_id = NULL,"
-            " attempt = attempt - 1 WHERE delivery_id = %s AND token = %s",
-            [(claim.delivery, claim.token) for claim in claims],
+            " attempt = attempt - 1, not_before = coalesce(%s, not_before)"
+            f" WHERE delivery_id = %s AND token = %s AND state = {_CLAIMED}",
+            [(until, claim.delivery, claim.token) for claim in claims],
         )
 
 
@@ -160,7 +189,8 @@ def recover(dead: Sequence[int], now: int) -> tuple[int, int]:
                     occurred_at=now,
                     address=Address(cast(Channel, channel), value),
                     source="clock",
-                    key=f"lost:{delivery}:{attempt}",
+                    # Not the key of what the worker itself may still say of this attempt.
+                    key=f"abandoned:{delivery}:{attempt}",
                     delivery=delivery,
                     detail={"reason": "the worker died while it handed the message over"},
                 )
@@ -209,14 +239,19 @@ def _refusal() -> str:
 def _record(cursor: CursorWrapper, outcomes: Sequence[Outcome], now: int) -> None:
     record([event for outcome in outcomes for event in outcome.events], now)
     again = [
-        (outcome.retry_at, outcome.claim.delivery, outcome.claim.token)
+        (
+            outcome.retry_at,
+            outcome.claim.first_attempt_at,
+            outcome.claim.delivery,
+            outcome.claim.token,
+        )
         for outcome in outcomes
         if outcome.retry_at is not None
     ]
     if again:
         cursor.executemany(
             f"UPDATE mailings_outbox SET state = {_READY}, token = NULL, worker_id = NULL,"
-            " not_before = %s WHERE delivery_id = %s AND token = %s",
+            " not_before = %s, first_attempt_at = %s WHERE delivery_id = %s AND token = %s",
             again,
         )
     done = [outcome.claim for outcome in outcomes if outcome.retry_at is None]
@@ -233,6 +268,8 @@ def _record(cursor: CursorWrapper, outcomes: Sequence[Outcome], now: int) -> Non
 
 def _skip_refused(cursor: CursorWrapper, deliveries: Sequence[int], now: int) -> None:
     """Skip what the gate refuses by now."""
+    if not deliveries:
+        return
     cursor.execute(
         f"SELECT o.delivery_id, a.channel, a.value, {_refusal()} FROM mailings_outbox o"
         " JOIN ledger_address a ON a.id = o.address_id"

@@ -46,22 +46,28 @@ def unfinished() -> Sequence[int]:
 
 def _plan_chunk(mailing: int, now: int) -> bool:
     """Plan one chunk; False when there is none left."""
-    with transaction.atomic(), connection.cursor() as cursor:
-        lock = "" if connection.vendor == "sqlite" else " FOR UPDATE"
-        content = Content.objects.raw(
-            f"SELECT * FROM mailings_content WHERE mailing_id = %s{lock}", [mailing]
-        )[0]
-        if content.planned_to >= content.plan_until:
-            return False
-        upto = _end_of_chunk(cursor, content)
-        _gather(cursor, content, upto, now)
-        if _settle_stale(cursor, now):
+    settled = False
+    while True:
+        with transaction.atomic(), connection.cursor() as cursor:
+            lock = "" if connection.vendor == "sqlite" else " FOR UPDATE"
+            content = Content.objects.raw(
+                f"SELECT * FROM mailings_content WHERE mailing_id = %s{lock}", [mailing]
+            )[0]
+            if content.planned_to >= content.plan_until:
+                return False
+            upto = _end_of_chunk(cursor, content)
             _gather(cursor, content, upto, now)
-        _write(cursor, content, now)
-        cursor.execute(
-            "UPDATE mailings_content SET planned_to = %s WHERE mailing_id = %s", [upto, mailing]
-        )
-    return True
+            stale = [] if settled else _stale(cursor)
+            if not stale:
+                _write(cursor, content, now)
+                cursor.execute(
+                    "UPDATE mailings_content SET planned_to = %s WHERE mailing_id = %s",
+                    [upto, mailing],
+                )
+                return True
+        # Not in the same transaction: it would lock addresses and tallies out of their order.
+        clock.refold(stale, now)
+        settled = True
 
 
 def _end_of_chunk(cursor: CursorWrapper, content: Content) -> int:
@@ -135,13 +141,10 @@ def _nobody(cursor: CursorWrapper, channel: str) -> int:
     return int(cursor.fetchone()[0])
 
 
-def _settle_stale(cursor: CursorWrapper, now: int) -> bool:
-    """Fold what time or a new policy changed, before the gate trusts it; whether there was any."""
-    cursor.execute("SELECT DISTINCT address_id FROM plan_chunk WHERE stale")
-    stale = [row[0] for row in cursor.fetchall()]
-    if stale:
-        clock.refold(stale, now)
-    return bool(stale)
+def _stale(cursor: CursorWrapper) -> list[int]:
+    """Whom to fold, for time or a new policy, before the gate may be trusted."""
+    cursor.execute("SELECT DISTINCT address_id FROM plan_chunk WHERE stale ORDER BY address_id")
+    return [row[0] for row in cursor.fetchall()]
 
 
 def _write(cursor: CursorWrapper, content: Content, now: int) -> None:
