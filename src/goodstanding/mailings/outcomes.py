@@ -6,6 +6,7 @@ import random
 from typing import Any, Final
 
 from goodstanding import bounces
+from goodstanding.core.categories import CATEGORIES
 from goodstanding.core.events import Event
 from goodstanding.core.policies import Policy
 from goodstanding.gateways.base import Handover
@@ -13,6 +14,9 @@ from goodstanding.mailings.outbox import Claim, Outcome
 
 _ABOUT_US: Final = frozenset({"connect", "mail"})
 """Stages at which nothing has been said of the recipient yet."""
+
+_OURS: Final = frozenset({"sender", "content"})
+"""Whose fault hurts no address."""
 
 
 def judge(claim: Claim, handover: Handover, policy: Policy, now: int, *, reports: bool) -> Outcome:
@@ -28,6 +32,9 @@ def judge(claim: Claim, handover: Handover, policy: Policy, now: int, *, reports
             if reports:
                 events.append(_event("delivered", claim, now, said))
             return Outcome(claim, tuple(events))
+        case "refused" if handover.error is not None:
+            # Decided on our side: nobody has refused anything, and nothing left.
+            return Outcome(claim, (_event("failed", claim, now, said),))
         case "refused":
             return Outcome(
                 claim, (_event("bounced", claim, now, {**said, **_reading(handover, claim)}),)
@@ -43,6 +50,18 @@ def judge(claim: Claim, handover: Handover, policy: Policy, now: int, *, reports
     if retry_at is None:
         return Outcome(claim, (_event("failed", claim, now, said),))
     return Outcome(claim, (), retry_at)
+
+
+def broken(claim: Claim, error: str, policy: Policy, now: int, *, fenced: bool) -> Outcome:
+    """An attempt that ended in an error of our own; ``fenced``: the content may have left."""
+    if fenced:
+        return unknown(claim, error, now)
+    return judge(claim, Handover("unsent", "connect", error=error[:500]), policy, now, reports=True)
+
+
+def unknown(claim: Claim, why: str, now: int) -> Outcome:
+    """An attempt of which nobody knows what became."""
+    return Outcome(claim, (_event("lost", claim, now, {"error": why[:500]}),))
 
 
 def unfit(claim: Claim, why: str, now: int) -> Outcome:
@@ -84,7 +103,8 @@ def _reading(handover: Handover, claim: Claim) -> dict[str, Any]:
         "code": report.code,
         "status": report.status,
     }
-    if handover.stage in _ABOUT_US and reading["disposition"] == "hard":
+    if handover.stage in _ABOUT_US and CATEGORIES[reading["category"]].fault not in _OURS:
+        # Neither a bounce, nor giving up after deferrals, may then count against the address.
         reading.update(category="sender_refused", disposition="block")
     if handover.outcome == "deferred":
         # A temporary refusal in a session is temporary whatever its words say.
