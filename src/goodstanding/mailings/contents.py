@@ -3,24 +3,34 @@
 from __future__ import annotations
 
 import json
+import re
 import secrets
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
 from django.conf import settings
-from django.db import connection, transaction
+from django.db import IntegrityError, connection, transaction
 from django.db.models import Max
 
 from goodstanding.contacts.models import Contact, ContactList
+from goodstanding.core.gate import PURPOSES
+from goodstanding.gateways.smtp import SmtpSettings
 from goodstanding.ledger import bulk, models
 from goodstanding.ledger.signing import signer
-from goodstanding.mailings import compose
+from goodstanding.mailings import compose, merge
 from goodstanding.mailings.compose import Compiled
 from goodstanding.mailings.models import Content
 
 STANDARD_FIELDS: Final = ("email", "first_name", "last_name", "company")
 """The merge fields that every contact has; beside them those that imports brought."""
+
+
+LONGEST_NAME: Final = 200
+LONGEST_TOPIC: Final = 100
+
+_NOT_IN_NAMES: Final = re.compile(r"\W+")
+_WORD: Final = re.compile(r"\w+")
 
 
 class RefusedMailing(ValueError):
@@ -55,19 +65,9 @@ def create(draft: Draft, now: int) -> int:
     Raises:
         RefusedMailing: what is wrong with it, all of it.
     """
-    options = settings.OPTIONS
-    problems = []
-    if draft.lane != "main" and draft.lane not in options.lanes:
-        problems.append(f"there is no lane {draft.lane!r}")
-    if not 0 <= draft.control_share <= 0.9:
-        problems.append("the control group is a share between 0 and 0.9")
-    known = ContactList.objects.filter(name=draft.list_name).exists()
-    if draft.list_name is not None and not known:
-        problems.append(f"there is no list {draft.list_name!r}")
-    if models.Mailing.objects.filter(name=draft.name).exists():
-        problems.append(f"there is a mailing {draft.name!r} already")
-    if not draft.name or len(draft.name) > 200:
-        problems.append("a mailing's name has 1 to 200 characters")
+    if unwritable := _not_text(draft):
+        raise RefusedMailing(unwritable)
+    problems = _problems(draft)
     written = _written(draft)
     try:
         compiled = compose.compile_content(written, fields())
@@ -75,37 +75,119 @@ def create(draft: Draft, now: int) -> int:
         problems.extend(error.problems)
     if problems:
         raise RefusedMailing(problems)
-    with transaction.atomic():
-        mailing = models.Mailing.objects.create(
-            name=draft.name, purpose=draft.purpose, topic=draft.topic, channel="email"
-        )
-        models.Link.objects.bulk_create(
-            models.Link(mailing=mailing, number=number, url=url)
-            for number, url in enumerate(compiled.links)
-        )
-        Content.objects.create(
-            mailing=mailing,
-            from_address=written.from_address,
-            from_name=written.from_name,
-            reply_to=draft.reply_to,
-            subject=draft.subject,
-            html=draft.html,
-            text=draft.text,
-            lane=draft.lane,
-            list_name=draft.list_name,
-            control_share=draft.control_share,
-            salt=secrets.token_hex(8),
-            created_at=now,
-            starts_at=draft.starts_at if draft.starts_at is not None else now,
-            planned_to=0,
-            plan_until=Contact.objects.aggregate(last=Max("pk"))["last"] or 0,
-        )
+    try:
+        with transaction.atomic():
+            return _keep(draft, written, compiled, now)
+    except IntegrityError:
+        # Somebody else was quicker.
+        if not models.Mailing.objects.filter(name=draft.name).exists():
+            raise
+        raise RefusedMailing([_taken(draft.name)]) from None
+
+
+def _keep(draft: Draft, written: compose.Content, compiled: Compiled, now: int) -> int:
+    mailing = models.Mailing.objects.create(
+        name=draft.name, purpose=draft.purpose, topic=draft.topic, channel="email"
+    )
+    models.Link.objects.bulk_create(
+        models.Link(mailing=mailing, number=number, url=url)
+        for number, url in enumerate(compiled.links)
+    )
+    Content.objects.create(
+        mailing=mailing,
+        from_address=written.from_address,
+        from_name=written.from_name,
+        reply_to=draft.reply_to,
+        subject=draft.subject,
+        html=_without_nul(draft.html),
+        text=_without_nul(draft.text),
+        lane=draft.lane,
+        list_name=draft.list_name,
+        control_share=draft.control_share,
+        salt=secrets.token_hex(8),
+        created_at=now,
+        starts_at=draft.starts_at if draft.starts_at is not None else now,
+        planned_to=0,
+        plan_until=Contact.objects.aggregate(last=Max("pk"))["last"] or 0,
+    )
     return int(mailing.pk)
 
 
+def _problems(draft: Draft) -> list[str]:
+    """What is wrong with a draft beside what it says."""
+    problems = []
+    if draft.purpose not in PURPOSES:
+        problems.append(f"there is no purpose {draft.purpose!r}")
+    if draft.lane not in lanes():
+        problems.append(f"there is no lane {draft.lane!r}")
+    if not 0 <= draft.control_share <= 0.9:
+        problems.append("the control group is a share between 0 and 0.9")
+    if len(draft.from_name) > LONGEST_NAME:
+        problems.append(f"the sender's name has at most {LONGEST_NAME} characters")
+    if draft.list_name is not None and (
+        not _is_plain(draft.list_name, LONGEST_NAME)
+        or not ContactList.objects.filter(name=draft.list_name).exists()
+    ):
+        problems.append(f"there is no list {draft.list_name!r}")
+    if draft.topic is not None and not _is_plain(draft.topic, LONGEST_TOPIC):
+        problems.append(f"a topic has 1 to {LONGEST_TOPIC} printable characters")
+    if not _is_plain(draft.name, LONGEST_NAME):
+        problems.append(f"a mailing's name has 1 to {LONGEST_NAME} printable characters")
+    elif models.Mailing.objects.filter(name=draft.name).exists():
+        problems.append(_taken(draft.name))
+    return problems
+
+
+def _not_text(draft: Draft) -> list[str]:
+    """Where half a surrogate pair is: what a bad byte on the command line becomes."""
+    return [
+        f"{what}: it is not UTF-8"
+        for what, text in (
+            ("subject", draft.subject),
+            ("html", draft.html),
+            ("text", draft.text),
+            ("from name", draft.from_name),
+            ("from address", draft.from_address),
+            ("reply-to", draft.reply_to),
+        )
+        if text is not None and not _is_text(text)
+    ]
+
+
+def lanes() -> Mapping[str, SmtpSettings]:
+    """The ways out that are set, by name; where none is, a relay on this machine."""
+    return settings.OPTIONS.lanes or {"main": SmtpSettings()}
+
+
+def _taken(name: str) -> str:
+    return f"there is a mailing {name!r} already"
+
+
+def _is_plain(text: str, longest: int) -> bool:
+    return 0 < len(text) <= longest and text.isprintable() and not text.isspace()
+
+
+def _is_text(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _without_nul(text: str | None) -> str | None:
+    return text.replace("\0", "") if text is not None else None
+
+
 def compiled(mailing: int) -> tuple[Content, Compiled]:
-    """A kept mailing's content, ready to render."""
+    """A kept mailing's content, ready to render.
+
+    Raises:
+        RefusedMailing: by what is set now it must not go out as it is.
+    """
     content = Content.objects.select_related("mailing").get(pk=mailing)
+    if content.lane not in lanes():
+        raise RefusedMailing([f"there is no lane {content.lane!r}"])
     draft = Draft(
         name=content.mailing.name,
         subject=content.subject,
@@ -117,7 +199,10 @@ def compiled(mailing: int) -> tuple[Content, Compiled]:
         purpose=content.mailing.purpose,
         topic=content.mailing.topic,
     )
-    return content, compose.compile_content(_written(draft), fields())
+    try:
+        return content, compose.compile_content(_written(draft), _named(draft))
+    except compose.ContentError as error:
+        raise RefusedMailing(error.problems) from error
 
 
 def fields() -> Collection[str]:
@@ -125,8 +210,27 @@ def fields() -> Collection[str]:
     known = dict.fromkeys(STANDARD_FIELDS)
     newest = Contact.objects.exclude(fields="{}").order_by("-pk").values_list("fields", flat=True)
     for text in newest[:1000]:
-        known.update(dict.fromkeys(json.loads(text)))
+        known.update(dict.fromkeys(map(field_name, json.loads(text))))
     return list(known)
+
+
+def field_name(heading: str) -> str:
+    """What a template calls the column of an import: ``{{ Favourite_colour }}``."""
+    return _NOT_IN_NAMES.sub("_", heading).strip("_")
+
+
+def _named(draft: Draft) -> Collection[str]:
+    """Every name in the draft's tags.
+
+    Which of them are merge fields was checked when it was made; contacts that came or went since
+    must not undo that.
+    """
+    return {
+        word
+        for source in (draft.subject, draft.html or "", draft.text or "")
+        for tag in merge.TAG.findall(source)
+        for word in _WORD.findall(tag)
+    }
 
 
 def merge_fields(contacts: Collection[int]) -> dict[int, Mapping[str, str]]:
@@ -142,6 +246,8 @@ def merge_fields(contacts: Collection[int]) -> dict[int, Mapping[str, str]]:
 
 def _merge_fields(row: tuple[Any, ...]) -> Mapping[str, str]:
     said: dict[str, str] = json.loads(row[4]) if row[4] != "{}" else {}
+    if said:
+        said = {field_name(heading): value for heading, value in said.items()}
     return {**said, "first_name": row[1], "last_name": row[2], "company": row[3]}
 
 
