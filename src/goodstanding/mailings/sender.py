@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import OrderedDict
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final, TypeVar
 
 import structlog
-from django.conf import settings
-from django.db import DatabaseError, connection
+from django.db import (
+    DatabaseError,
+    InterfaceError,
+    InternalError,
+    OperationalError,
+    connection,
+)
 
 from goodstanding.gateways.base import Gateway, Mail
 from goodstanding.gateways.smtp import SmtpGateway, SmtpSettings
@@ -32,6 +38,18 @@ CATCH_BREATH: Final = 0.005
 WAIT_FOR_DATABASE: Final = 1.0
 """Seconds between tries while there is no database."""
 
+WAIT_AFTER_ERROR: Final = 5.0
+"""Seconds until what failed in a way that nobody foresaw is tried again."""
+
+MOST_CONTENTS: Final = 32
+"""Compiled contents kept: the mailings that are sent at once, and some more."""
+
+WITHHELD_FOR: Final = 60_000_000
+"""Microseconds until a mailing that must not go out as things are set is looked at again."""
+
+_AWAY: Final = (OperationalError, InterfaceError, InternalError)
+"""The database's own trouble: nothing is wrong with what was to be written."""
+
 _log = structlog.get_logger(__name__)
 _T = TypeVar("_T")
 
@@ -47,13 +65,17 @@ class Sender:
     def __init__(self, thread: ThreadPoolExecutor) -> None:
         self._thread = thread
         self._stopping = asyncio.Event()
-        self._gateways: dict[str, Gateway] = {}
-        self._contents: dict[int, tuple[Content, Compiled]] = {}
+        self._contents: OrderedDict[int, tuple[Content, Compiled]] = OrderedDict()
         self._queue: asyncio.Queue[_Job | None] = asyncio.Queue()
         self._fences: list[tuple[Claim, asyncio.Future[bool]]] = []
         self._outcomes: list[tuple[Outcome, asyncio.Future[bool]]] = []
         self._to_commit = asyncio.Event()
-        self._lanes = settings.OPTIONS.lanes or {"main": SmtpSettings()}
+        # All of them at once: a certificate that cannot be read is found at the start.
+        self._gateways: dict[str, Gateway] = {}
+        self._width = 0
+        for name, lane in contents.lanes().items():
+            self._gateways[name] = SmtpGateway(lane)
+            self._width += _width(lane)
         self._policy = active_policy()
 
     def stop(self) -> None:
@@ -63,47 +85,56 @@ class Sender:
     async def run(self) -> None:
         """Send until ``stop``."""
         lifeline = await self._in_thread(liveness.Lifeline, present())
-        width = sum(_width(lane) for lane in self._lanes.values())
         committing = asyncio.create_task(self._commit_forever())
-        sending = [asyncio.create_task(self._send_forever()) for _ in range(width)]
+        sending = [asyncio.create_task(self._send_forever()) for _ in range(self._width)]
         try:
-            await self._claim_forever(lifeline, width)
+            await self._claim_forever(lifeline)
         finally:
             left = [self._queue.get_nowait() for _ in range(self._queue.qsize())]
-            await self._in_thread(outbox.release, [job.claim for job in left if job is not None])
             for _ in sending:
                 self._queue.put_nowait(None)
+            await self._at_the_end(outbox.release, [job.claim for job in left if job is not None])
             await asyncio.gather(*sending)
             committing.cancel()
             await asyncio.gather(committing, return_exceptions=True)
+            await self._at_the_end(lifeline.let_go)
             for gateway in self._gateways.values():
                 await gateway.close()
-            await self._in_thread(lifeline.let_go)
 
-    async def _claim_forever(self, lifeline: liveness.Lifeline, width: int) -> None:
+    async def _at_the_end(self, call: Callable[..., Any], *arguments: Any) -> None:
+        """Tidy up, if there is a database: if not, whoever takes over does it."""
+        try:
+            await self._in_thread(call, *arguments)
+        except DatabaseError as error:
+            _log.warning("left to whoever takes over", error=_first_line(error))
+
+    async def _claim_forever(self, lifeline: liveness.Lifeline) -> None:
         look_for_dead = 0.0
         while not self._stopping.is_set():
-            pause = LOOK_AGAIN
             try:
                 if time.monotonic() >= look_for_dead:
                     await self._in_thread(_take_over, lifeline)
                     look_for_dead = time.monotonic() + LOOK_FOR_DEAD
-                room = 3 * width - self._queue.qsize()
-                if room >= width:
-                    jobs = await self._in_thread(self._claim, lifeline.worker, room)
+                room = 3 * self._width - self._queue.qsize()
+                if room >= self._width:
+                    jobs = await self._in_thread(self._claim, lifeline, room)
                     for job in jobs:
                         self._queue.put_nowait(job)
                     pause = 0 if jobs else LOOK_AGAIN
                 else:
                     pause = CATCH_BREATH
             except DatabaseError as error:
-                _log.warning("the database is not to be had", error=type(error).__name__)
+                _log.warning("the database is not to be had", error=_first_line(error))
                 pause = WAIT_FOR_DATABASE
+            except Exception:  # noqa: BLE001 - what one mailing has must not stop all for ever
+                _log.exception("claiming failed")
+                pause = WAIT_AFTER_ERROR
             if pause:
                 await _rest(self._stopping, pause)
 
-    def _claim(self, worker: int, most: int) -> list[_Job]:
-        claims = outbox.claim(worker, most, present())
+    def _claim(self, lifeline: liveness.Lifeline, most: int) -> list[_Job]:
+        lifeline.hold()
+        claims = outbox.claim(lifeline.worker, most, present())
         try:
             return self._prepared(claims)
         except BaseException:
@@ -113,30 +144,59 @@ class Sender:
     def _prepared(self, claims: list[Claim]) -> list[_Job]:
         fields = contents.merge_fields({c.contact for c in claims if c.contact is not None})
         jobs = []
+        withheld: list[Claim] = []
         for claim in claims:
-            if claim.mailing not in self._contents:
-                self._contents[claim.mailing] = contents.compiled(claim.mailing)
-            content, compiled = self._contents[claim.mailing]
+            content = self._content(claim.mailing)
+            if content is None:
+                withheld.append(claim)
+                continue
             merged = {**fields.get(claim.contact or 0, {}), "email": claim.address.value}
-            jobs.append(_Job(claim, content.lane, compiled, merged))
+            jobs.append(_Job(claim, content[0].lane, content[1], merged))
+        if withheld:
+            outbox.release(withheld, until=present() + WITHHELD_FOR)
         return jobs
+
+    def _content(self, mailing: int) -> tuple[Content, Compiled] | None:
+        """A mailing's content; None where by what is set now it must not go out."""
+        found = self._contents.get(mailing)
+        if found is None:
+            try:
+                found = contents.compiled(mailing)
+            except contents.RefusedMailing as error:
+                _log.error("a mailing is withheld", mailing=mailing, problems=error.problems)
+                return None
+            self._contents[mailing] = found
+            if len(self._contents) > MOST_CONTENTS:
+                self._contents.popitem(last=False)
+        self._contents.move_to_end(mailing)
+        return found
 
     async def _send_forever(self) -> None:
         while (job := await self._queue.get()) is not None:
-            outcome = await self._attempt(job)
+            attempt = _Attempt(job)
+            try:
+                outcome = await self._attempt(attempt)
+            except Exception as error:  # noqa: BLE001 - one attempt must not stop the others
+                _log.exception("an attempt broke", delivery=job.claim.delivery)
+                why = f"{type(error).__name__}: {error}"
+                outcome = outcomes.broken(
+                    job.claim, why, self._policy, present(), fenced=attempt.fenced
+                )
             await self._committed(self._outcomes, outcome)
 
-    async def _attempt(self, job: _Job) -> Outcome:
+    async def _attempt(self, attempt: _Attempt) -> Outcome:
+        job = attempt.job
         claim = job.claim
         stamp = contents.Stamp(claim.delivery, claim.first_attempt_at, claim.mailing)
         try:
             message = job.compiled.render(job.fields, claim.address.value, stamp)
-        except ValueError as error:
-            return outcomes.unfit(claim, str(error), present())
-        gateway = self._gateway(job.lane)
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is this recipient's alone
+            return outcomes.unfit(claim, f"{type(error).__name__}: {error}", present())
+        gateway = self._gateways[job.lane]
 
         async def fence() -> bool:
-            return await self._committed(self._fences, claim)
+            attempt.fenced = await self._committed(self._fences, claim)
+            return attempt.fenced
 
         handover = await gateway.send(Mail(stamp.return_path, claim.address.value, message), fence)
         return outcomes.judge(
@@ -162,22 +222,40 @@ class Sender:
             del self._fences[:], self._outcomes[:]
             claims = [claim for claim, _ in fences]
             done = [outcome for outcome, _ in outcomes_]
-            while True:
-                try:
-                    allowed = await self._in_thread(outbox.commit, claims, done, present())
-                    break
-                except DatabaseError as error:
-                    _log.warning("the database is not to be had", error=type(error).__name__)
-                    await asyncio.sleep(WAIT_FOR_DATABASE)
+            allowed = await self._commit(claims, done)
             for claim, fenced in fences:
                 fenced.set_result(claim.delivery in allowed)
             for _, recorded in outcomes_:
                 recorded.set_result(True)
 
-    def _gateway(self, name: str) -> Gateway:
-        if name not in self._gateways:
-            self._gateways[name] = SmtpGateway(self._lanes[name])
-        return self._gateways[name]
+    async def _commit(self, fences: list[Claim], done: list[Outcome]) -> set[int]:
+        """Commit, however long it takes; the deliveries whose fence was set."""
+        while True:
+            try:
+                return await self._in_thread(outbox.commit, fences, done, present())
+            except _AWAY as error:
+                _log.warning("the database is not to be had", error=_first_line(error))
+                await asyncio.sleep(WAIT_FOR_DATABASE)
+            except Exception as error:  # noqa: BLE001 - one of them must not stop the others
+                if len(fences) + len(done) == 1:
+                    return await self._give_up(done, error)
+                allowed = set()
+                for fence in fences:
+                    allowed |= await self._commit([fence], [])
+                for outcome in done:
+                    await self._commit([], [outcome])
+                return allowed
+
+    async def _give_up(self, done: list[Outcome], error: Exception) -> set[int]:
+        """What cannot be written: a fence is not set; what became of an attempt nobody knows."""
+        _log.error("it cannot be recorded", error=_first_line(error), exc_info=error)
+        if done:
+            unknown = [outcomes.unknown(each.claim, _first_line(error), present()) for each in done]
+            try:
+                await self._in_thread(outbox.commit, [], unknown, present())
+            except DatabaseError as again:
+                _log.error("nor that it is not known", error=_first_line(again))
+        return set()
 
     async def _in_thread(self, call: Callable[..., _T], *arguments: Any) -> _T:
         return await asyncio.get_running_loop().run_in_executor(
@@ -188,6 +266,20 @@ class Sender:
 def _with_connection(call: Callable[..., _T], *arguments: Any) -> _T:
     connection.close_if_unusable_or_obsolete()
     return call(*arguments)
+
+
+def _first_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {str(error).partition(chr(10))[0][:200]}"
+
+
+class _Attempt:
+    """A job while it is tried; ``fenced`` from when its content may leave."""
+
+    __slots__ = ("fenced", "job")
+
+    def __init__(self, job: _Job) -> None:
+        self.job = job
+        self.fenced = False
 
 
 class _Job:
@@ -209,11 +301,11 @@ def _width(lane: SmtpSettings) -> int:
 
 def _take_over(lifeline: liveness.Lifeline) -> None:
     lifeline.hold()
-    dead = liveness.dead(but=lifeline.worker)
-    if not dead:
-        return
-    ready, lost = outbox.recover(dead, present())
-    liveness.bury(dead)
+    with liveness.dead(but=lifeline.worker) as dead:
+        if not dead:
+            return
+        ready, lost = outbox.recover(dead, present())
+        liveness.bury(dead)
     _log.warning("took over from dead workers", workers=len(dead), ready=ready, lost=lost)
 
 
