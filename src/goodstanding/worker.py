@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -17,7 +18,12 @@ from goodstanding.intake import digest
 from goodstanding.intake.listener import Listener
 from goodstanding.ledger import clock
 from goodstanding.mailings import planning
-from goodstanding.mailings.sender import WAIT_FOR_DATABASE, Sender, present
+from goodstanding.mailings.sender import (
+    WAIT_AFTER_ERROR,
+    WAIT_FOR_DATABASE,
+    Sender,
+    present,
+)
 
 IDLE: Final = 0.2
 """Seconds that a loop rests when it found nothing to do."""
@@ -26,6 +32,10 @@ BATCH: Final = 500
 """What was heard is understood so many at a time."""
 
 _log = structlog.get_logger(__name__)
+
+
+class CannotListen(Exception):
+    """Mail cannot be heard where the settings say; the message is one plain sentence."""
 
 
 class Worker:
@@ -39,19 +49,27 @@ class Worker:
         self._shared: ThreadPoolExecutor | None = None
         self._threads: list[ThreadPoolExecutor] = []
 
+    @property
+    def is_stopping(self) -> bool:
+        """Whether it was told to stop."""
+        return self._stopping.is_set()
+
     def stop(self) -> None:
         """Finish what is in flight and return from ``run``."""
         self._stopping.set()
 
     async def run(self, *, listen: bool = True, ready: Callable[[], None] | None = None) -> None:
-        """Work until ``stop``, SIGTERM or SIGINT. ``listen``: hear mail too."""
+        """Work until ``stop``, SIGTERM or SIGINT.
+
+        ``listen``: hear mail too. ``ready`` is called when all is running.
+
+        Raises:
+            CannotListen: the port is taken, or the host is not this machine's.
+        """
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self.stop)
-        listener = Listener() if listen else None
-        if listener is not None:
-            host, port = host_and_port("listen_mail", settings.OPTIONS.listen_mail)
-            await listener.start(host, port)
+        listener = await _listening() if listen else None
         sender = Sender(self._thread("outbox"))
         tasks = [
             asyncio.create_task(sender.run()),
@@ -86,6 +104,9 @@ class Worker:
             except DatabaseError as error:
                 _log.warning("the database is not to be had", loop=name, error=str(error)[:200])
                 pause = WAIT_FOR_DATABASE
+            except Exception:  # noqa: BLE001 - one loop's trouble must not stop the others
+                _log.exception("a loop failed", loop=name)
+                pause = WAIT_AFTER_ERROR
             if pause:
                 await _first(self._stopping.wait(), pause)
 
@@ -123,10 +144,31 @@ def _digest() -> bool:
 
 
 def _plan() -> bool:
+    """Plan a chunk of every mailing; one that fails does not keep the others waiting."""
+    failed: Exception | None = None
     unfinished = planning.unfinished()
     for mailing in unfinished:
-        planning.plan(mailing, present(), most=1)
+        try:
+            planning.plan(mailing, present(), most=1)
+        except Exception as error:  # noqa: BLE001 - raised when the others have had their turn
+            failed = error
+    if failed is not None:
+        raise failed
     return bool(unfinished)
+
+
+async def _listening() -> Listener:
+    host, port = host_and_port("listen_mail", settings.OPTIONS.listen_mail)
+    listener = Listener()
+    try:
+        await listener.start(host, port)
+    except OSError as error:
+        await listener.stop()
+        why = (error.errno and error.errno > 0 and os.strerror(error.errno)) or str(error)
+        raise CannotListen(
+            f"Mail cannot be heard on listen_mail = {host}:{port}: {why}."
+        ) from error
+    return listener
 
 
 def _connected(step: Callable[[], bool]) -> bool:
