@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from goodstanding.answers.progress import Progress
 
 LARGEST_TEMPLATE = 2 * 1024 * 1024  # bytes
+LOOK_FOR_WORKERS = 2.0  # seconds between looks whether somebody else is sending
 
 
 def send(
@@ -89,14 +91,8 @@ def send(
 def _finish(mailing: int, *, wait: bool, json: bool) -> None:
     from goodstanding.answers import progress
     from goodstanding.cli import watching
-    from goodstanding.mailings import liveness
 
-    if not wait:
-        now = progress.of(mailing)
-    elif liveness.alive():
-        now = watching.until(lambda seen: seen.is_over, mailing)
-    else:
-        now = _send_here(mailing)
+    now = _sent(mailing) if wait else progress.of(mailing)
     if json:
         print_json(
             {
@@ -110,11 +106,35 @@ def _finish(mailing: int, *, wait: bool, json: bool) -> None:
         )
     else:
         watching.print_progress(now)
+    if wait and not now.is_over:
+        raise Refused(f"{now.left:,} have still to leave: goodstanding worker sends them.")
+
+
+def _sent(mailing: int) -> Progress:
+    """Wait until all has left, whoever sends it; or until this process was told to stop."""
+    from goodstanding.cli import watching
+    from goodstanding.mailings import liveness
+
+    looked_at = 0.0
+
+    def is_left_to_us(now: Progress) -> bool:
+        nonlocal looked_at
+        if now.is_over:
+            return True
+        if time.monotonic() < looked_at + LOOK_FOR_WORKERS:
+            return False
+        looked_at = time.monotonic()
+        return not liveness.alive()
+
+    now = watching.until(is_left_to_us, mailing)
+    return now if now.is_over else _send_here(mailing)
 
 
 def _send_here(mailing: int) -> Progress:
     """Send it in this process: a worker that hears nothing and stops when all has left."""
     import asyncio
+
+    from django.db import DatabaseError
 
     from goodstanding.answers import progress
     from goodstanding.cli.watching import LOOK_AGAIN, Watch
@@ -125,17 +145,32 @@ def _send_here(mailing: int) -> Progress:
         with Watch() as watch:
 
             async def follow() -> None:
-                while not (now := await asyncio.to_thread(progress.of, mailing)).is_over:
-                    watch.show(now)
+                while True:
+                    try:
+                        now = await asyncio.to_thread(_look, mailing)
+                    except DatabaseError:
+                        pass  # The worker says so, and goes on when there is one again.
+                    else:
+                        watch.show(now)
+                        if now.is_over:
+                            worker.stop()
+                            return
                     await asyncio.sleep(LOOK_AGAIN)
-                watch.show(now)
-                worker.stop()
 
             following = asyncio.create_task(follow())
             await worker.run(listen=False)
             following.cancel()
 
     asyncio.run(run())
+    return progress.of(mailing)
+
+
+def _look(mailing: int) -> Progress:
+    from django.db import connection
+
+    from goodstanding.answers import progress
+
+    connection.close_if_unusable_or_obsolete()
     return progress.of(mailing)
 
 
