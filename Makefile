@@ -13,6 +13,7 @@ UV := $(shell command -v uv 2>/dev/null)
 bin := $(VENV)/bin
 pytest := $(bin)/python -m pytest
 locked := --require-hashes --only-binary :all:
+from_source := --require-hashes --no-deps --no-build-isolation
 itself := --no-index --no-deps --no-build-isolation --editable .
 
 ifneq ($(UV),)
@@ -59,6 +60,7 @@ soak: $(VENV)/.dev ## Run the long tests, on SQLite and on PostgreSQL
 lock: $(if $(UV),,$(VENV)/.dev) ## Lock the dependencies anew (ARGS=--upgrade for newer ones)
 	$(compile) pyproject.toml --group build --output-file requirements/runtime.txt
 	$(compile) --group dev --constraint requirements/runtime.txt --output-file requirements/dev.txt
+	$(compile) --group source --no-deps --output-file requirements/source.txt
 
 clean: ## Delete what was installed, built or cached here (never what was sent or heard)
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
@@ -84,7 +86,8 @@ $(VENV)/.runtime: requirements/runtime.txt pyproject.toml | $(bin)/python
 	$(install) $(itself)
 	@touch $@
 
-$(VENV)/.dev: requirements/dev.txt $(VENV)/.runtime
+$(VENV)/.dev: requirements/dev.txt requirements/source.txt $(VENV)/.runtime
 	@echo "Installing what its tests and checks need into $(VENV)"
 	$(install) $(locked) --requirement requirements/dev.txt
+	$(install) $(from_source) --requirement requirements/source.txt
 	@touch $@
