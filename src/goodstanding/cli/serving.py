@@ -5,8 +5,10 @@ from __future__ import annotations
 import getpass
 import os
 import signal
+import socket
 import subprocess
 import sys
+from collections.abc import Callable
 from typing import Annotated
 
 import typer
@@ -15,6 +17,8 @@ from goodstanding.cli.output import BadInput, Stop, print_text
 from goodstanding.cli.setup import log_with_structlog, prepare
 
 WEB_THREADS = 16
+LOOK_AT_WEB = 0.5  # seconds between looks whether the web server is still there
+WEB_PATIENCE = 5.0  # seconds that the web server may take to end
 
 
 def serve() -> None:
@@ -28,16 +32,20 @@ def serve() -> None:
     prepare()
     from django.conf import settings
 
+    _must_be_free("listen_web", settings.OPTIONS.listen_web)
+    _must_be_free("listen_mail", settings.OPTIONS.listen_mail)
     web = start_web()
     try:
-        print_text(
-            f"Web on http://{settings.OPTIONS.listen_web}, mail on {settings.OPTIONS.listen_mail}."
-            " Ctrl-C stops."
+        _work(
+            listen=True,
+            web=web,
+            ready=lambda: print_text(
+                f"Web on http://{settings.OPTIONS.listen_web}, mail on"
+                f" {settings.OPTIONS.listen_mail}. Ctrl-C stops."
+            ),
         )
-        _work(listen=True)
     finally:
-        web.terminate()
-        web.wait()
+        _end(web)
 
 
 def worker(
@@ -88,7 +96,41 @@ def start_web() -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "granian", "--interface", "wsgi", "--host", host]
     command += ["--port", str(port), "--blocking-threads", str(WEB_THREADS), "--no-access-log"]
     command += ["--log-level", "warning", "goodstanding.config.wsgi:application"]
-    return subprocess.Popen(command, preexec_fn=_end_with_parent)  # noqa: PLW1509, S603
+    return subprocess.Popen(  # noqa: S603
+        command,
+        preexec_fn=_end_with_parent,  # noqa: PLW1509
+        start_new_session=True,  # Ctrl-C is for us: we tell it to end
+    )
+
+
+def _must_be_free(name: str, place: str) -> None:
+    """See that nobody listens there: the web server would share the port with whoever does.
+
+    Raises:
+        Stop: somebody does, or one cannot listen there.
+    """
+    from goodstanding.config.options import host_and_port
+
+    host, port = host_and_port(name, place)
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        with socket.socket(family, kind, protocol) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+    except OSError as error:
+        raise Stop(f"One cannot listen on {name} {place}: {error.strerror or error}.") from None
+
+
+def _end(web: subprocess.Popen[bytes]) -> None:
+    """End the web server. Told so while it starts its own process, it would wait for ever."""
+    web.terminate()
+    try:
+        web.wait(WEB_PATIENCE)
+    except subprocess.TimeoutExpired:
+        os.killpg(web.pid, signal.SIGKILL)
+        web.wait()
 
 
 def _end_with_parent() -> None:
@@ -100,15 +142,35 @@ def _end_with_parent() -> None:
         ctypes.CDLL(None).prctl(parent_death_signal, signal.SIGTERM)
 
 
-def _work(*, listen: bool) -> None:
+def _work(
+    *,
+    listen: bool,
+    web: subprocess.Popen[bytes] | None = None,
+    ready: Callable[[], None] | None = None,
+) -> None:
+    """Run a worker until it is told to stop, or the web server has ended on its own.
+
+    Raises:
+        Stop: mail cannot be heard, or there is no web server any more.
+    """
     import asyncio
 
     log_with_structlog()
-    from goodstanding.worker import Worker
+    from goodstanding.worker import CannotListen, Worker
+
+    async def run() -> bool:
+        worker = Worker()
+        working = asyncio.create_task(worker.run(listen=listen, ready=ready))
+        while web is not None and not working.done() and web.poll() is None:
+            await asyncio.wait([working], timeout=LOOK_AT_WEB)
+        told_to = web is None or worker.is_stopping or working.done()
+        if web is not None:
+            worker.stop()
+        await working
+        return told_to
 
     try:
-        asyncio.run(Worker().run(listen=listen))
-    except OSError as error:
-        if error.errno is None:
-            raise
-        raise Stop(f"The worker cannot run: {os.strerror(error.errno)}: {error}") from error
+        if not asyncio.run(run()) and web is not None:
+            raise Stop(f"The web server ended on its own, with status {web.returncode}.")
+    except CannotListen as error:
+        raise Stop(str(error)) from error
