@@ -146,7 +146,8 @@ def _told(error: Exception) -> int:
         sys.stderr.write(f"{usage() if usage else error}\n")
     elif usage is not None:
         hint = getattr(error, "ctx", None)
-        complain(f"{usage()}{f' See: {hint.command_path} --help' if hint else ''}")
+        said = usage() if usage().endswith((".", "?")) else f"{usage()}."
+        complain(f"{said}{f' See: {hint.command_path} --help' if hint else ''}")
     elif type(error).__module__.startswith("django.db"):
         complain(f"The database cannot be used: {error}")
     elif isinstance(error, OSError) and error.strerror:

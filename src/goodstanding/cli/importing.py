@@ -86,7 +86,7 @@ def import_contacts(
         print_text(
             f"{done.rows:,} contacts: {done.contacts_new:,} new, {done.contacts_known:,} known"
             f" before; {done.addresses:,} addresses, {done.malformed:,} malformed;"
-            f" {done.without_address:,} contacts without any."
+            f" {done.without_address:,} without an address."
         )
     if done.problems_total:
         raise typer.Exit(2)
