@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import getpass
 import os
 import signal
@@ -126,11 +127,12 @@ def _must_be_free(name: str, place: str) -> None:
 def _end(web: subprocess.Popen[bytes]) -> None:
     """End the web server. Told so while it starts its own process, it would wait for ever."""
     web.terminate()
-    try:
+    with contextlib.suppress(subprocess.TimeoutExpired):
         web.wait(WEB_PATIENCE)
-    except subprocess.TimeoutExpired:
+    # Whatever is left of it, also where it had died and its own process had not.
+    with contextlib.suppress(ProcessLookupError):
         os.killpg(web.pid, signal.SIGKILL)
-        web.wait()
+    web.wait()
 
 
 def _end_with_parent() -> None:
