@@ -19,6 +19,8 @@ from goodstanding.mailings import links, merge, mime
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
 
+    from goodstanding.mailings.signing import Signer
+
 BULK: Final = frozenset({"broadcast", "sequence"})
 """Purposes that must let everybody leave, and say who writes."""
 AUTOMATIC: Final = frozenset({"transactional", "confirmation"})
@@ -159,8 +161,10 @@ class Compiled:
         links: tuple[str, ...],
         subject: _Slotted,
         parts: Sequence[tuple[str, _Slotted]],
+        signer: Signer | None,
     ) -> None:
         self.links = links
+        self._signer = signer
         self._bulk = content.purpose in BULK
         self._senders = mime.mailbox("From", content.from_name, _sender(content.from_address))
         if content.reply_to:
@@ -188,9 +192,15 @@ class Compiled:
         scope = _Scope(fields, stamp)
         head = f"{self._senders}{self._heading(scope, recipient)}{self._last}".encode()
         if len(self._parts) == 1:
-            return head + self._parts[0].render(scope)
-        rendered = _BETWEEN.join([part.render(scope) for part in self._parts])
-        return b"".join((head, _BEFORE, rendered, _AFTER))
+            message = head + self._parts[0].render(scope)
+        else:
+            rendered = _BETWEEN.join([part.render(scope) for part in self._parts])
+            message = b"".join((head, _BEFORE, rendered, _AFTER))
+        if self._signer is None:
+            return message
+        head, _, body = message.partition(b"\r\n\r\n")
+        # The stamp's date, not the clock's: a second try is the same message.
+        return self._signer.sign(head, body, stamp.date // 1_000_000) + message
 
     def _heading(self, scope: _Scope, recipient: str) -> str:
         if not mime.is_mailbox(recipient):
@@ -231,8 +241,12 @@ _BETWEEN: Final = f"\r\n--{_BOUNDARY}\r\n".encode()
 _AFTER: Final = f"\r\n--{_BOUNDARY}--\r\n".encode()
 
 
-def compile_content(content: Content, fields: Collection[str]) -> Compiled:
+def compile_content(
+    content: Content, fields: Collection[str], signer: Signer | None = None
+) -> Compiled:
     """Check a content and make it ready; ``fields`` are the merge fields that recipients have.
+
+    ``signer``: puts a DKIM signature on every message.
 
     Raises:
         ContentError: with everything that is wrong, and on which line.
@@ -278,6 +292,7 @@ def compile_content(content: Content, fields: Collection[str]) -> Compiled:
             for kind, template in found.items()
             if template is not None
         ],
+        signer,
     )
     _try(compiled, fields)
     return compiled
