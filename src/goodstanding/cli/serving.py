@@ -35,6 +35,8 @@ def serve() -> None:
 
     _must_be_free("listen_web", settings.OPTIONS.listen_web)
     _must_be_free("listen_mail", settings.OPTIONS.listen_mail)
+    # Told to end before the worker listens for that, we still end the web server.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     web = start_web()
     try:
         _work(
