@@ -53,7 +53,7 @@ def test_a_row_becomes_a_contact_with_its_address_and_what_else_was_told(file: P
         permission="ticked the box at the fair",
         list_name="Fair",
     )
-    assert said == Imported(2, 2, 0, 2, 0, 0, [], 0)
+    assert said == Imported(2, 2, 0, 2, 0, [], 0, [], 0)
     jane, widgets = Contact.objects.order_by("id")
     assert (jane.kind, jane.first_name, jane.last_name, jane.company) == (
         "person",
@@ -368,3 +368,17 @@ def test_a_hundred_thousand_contacts_of_one_address_are_not_quadratic(
         said = take(file, text)
     assert (said.contacts_new, said.addresses) == (6000, 1)
     assert Event.objects.count() == 1
+
+
+def test_malformed_addresses_are_named_with_their_lines(file: Path) -> None:
+    said = take(file, "email\nno-at-sign\nann@example.com\nbob@@example.com\n")
+    assert (said.rows, said.malformed, said.problems_total) == (3, 2, 0)
+    assert [each.line for each in said.malformed_lines] == [2, 4]
+    assert "no-at-sign" in said.malformed_lines[0].why
+
+
+def test_a_consent_of_a_day_counts_from_its_first_moment(file: Path) -> None:
+    said = take(file, "email,consent,consent_at\nann@example.com,opted_in,2023-01-02\n")
+    assert said.problems_total == 0
+    [at] = Event.objects.filter(kind="imported").values_list("occurred_at", flat=True)
+    assert at == 1_672_617_600_000_000

@@ -34,6 +34,9 @@ _READING: Final = frozenset(
         "status",
         "text",
         "user_agent",
+        "attempt",
+        "host",
+        "stage",
     }
 )
 _CONSENT: Final = frozenset(

@@ -76,6 +76,8 @@ def import_contacts(
             )
     except importing.ImportProblem as error:
         raise BadInput(str(error)) from None
+    for malformed in done.malformed_lines:
+        complain(f"Line {malformed.line}: {malformed.why} It is kept, and nothing is sent there.")
     for problem in done.problems:
         complain(f"Line {problem.line}: {problem.why}")
     if done.problems_total > len(done.problems):

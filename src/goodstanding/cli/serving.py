@@ -98,7 +98,7 @@ def start_web() -> subprocess.Popen[bytes]:
     host, port = host_and_port("listen_web", settings.OPTIONS.listen_web)
     command = [sys.executable, "-m", "granian", "--interface", "wsgi", "--host", host]
     command += ["--port", str(port), "--blocking-threads", str(WEB_THREADS), "--no-access-log"]
-    command += ["--log-level", "warning", "goodstanding.config.wsgi:application"]
+    command += ["--log-level", "error", "goodstanding.config.wsgi:application"]
     return subprocess.Popen(  # noqa: S603
         command,
         preexec_fn=_end_with_parent,  # noqa: PLW1509

@@ -37,7 +37,8 @@ class Imported(msgspec.Struct, frozen=True):
 
     ``rows`` were taken, each of a contact that was new or known (``contacts_new`` and
     ``contacts_known`` add up to them); ``addresses`` counts distinct ones, the malformed too;
-    ``malformed`` the cells that hold no address, ``without_address`` the rows with nothing in
+    ``malformed`` the cells that hold no address (the first thousand in ``malformed_lines``: they
+    are kept, and nothing is sent there), ``without_address`` the rows with nothing in
     them to reach anyone by. Of the ``problems_total`` problems the first thousand are in
     ``problems``, those of a line in the order of the file.
     """
@@ -47,6 +48,7 @@ class Imported(msgspec.Struct, frozen=True):
     contacts_known: int
     addresses: int
     malformed: int
+    malformed_lines: list[Problem]
     without_address: int
     problems: list[Problem]
     problems_total: int
@@ -109,7 +111,8 @@ class _Taking:
         self._drafts: list[Draft] = []
         self._events: list[Event] = []
         self._characters = 0
-        self._new = self._malformed = self._without = 0
+        self._new = self._without = 0
+        self._malformed = Problems()
         self._seen = _Seen()
 
     def add(self, draft: Draft, events: list[Event], characters: int) -> bool:
@@ -135,7 +138,9 @@ class _Taking:
         for id_ in ids.values():
             self._seen.add(id_)
         self.rows += len(drafts)
-        self._malformed += sum(draft.malformed for draft in drafts)
+        for draft in drafts:
+            for reason in draft.malformed:
+                self._malformed.note(draft.line, reason)
         self._without += sum(not draft.addresses for draft in drafts)
         self._drafts, self._events, self._characters = [], [], 0
         return True
@@ -147,7 +152,8 @@ class _Taking:
             self._new,
             self.rows - self._new,
             self._seen.count,
-            self._malformed,
+            self._malformed.total,
+            self._malformed.kept,
             self._without,
             sorted(self._problems.kept, key=lambda problem: problem.line),
             self._problems.total,

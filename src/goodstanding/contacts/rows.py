@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import unicodedata
 from datetime import datetime
 from typing import Any, Final
@@ -16,6 +17,7 @@ from goodstanding.core.addresses import Address, Channel, MalformedAddress, norm
 from goodstanding.core.events import SECOND, Event
 
 LONGEST_NAME: Final = 200  # characters of a name, a company, an external id
+_DAY: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 LONGEST_ADDRESS: Final = 320  # characters of what is kept of a malformed address
 
 _OPTED_IN, _OPTED_OUT = "opted_in", "opted_out"
@@ -39,7 +41,7 @@ class Draft(msgspec.Struct):
     fields: dict[str, str]
     addresses: list[Address]
     identity: str
-    malformed: int = 0
+    malformed: tuple[str, ...] = ()
 
 
 class Terms(msgspec.Struct, frozen=True):
@@ -87,7 +89,7 @@ class Reader:
             fields,
             addresses,
             identity(addresses, first, last, company, fields),
-            len(bad),
+            tuple(reason for _, _, reason in bad),
         )
         events = self._said(line, cells, good) if good else []
         events += [self._invalid(*each) for each in bad]
@@ -177,7 +179,9 @@ class Reader:
         at = _microseconds(text)
         if at is None:
             self._problems.note(
-                line, f"{shown(text)} is no time since 1970 as RFC 3339 writes it, with an offset"
+                line,
+                f"{shown(text)} is no date such as 2026-01-31, nor a time since 1970 as RFC 3339"
+                " writes it, with an offset",
             )
             return self._terms.at
         return at
@@ -217,6 +221,8 @@ def _flat(text: str) -> str:
 
 
 def _microseconds(text: str) -> int | None:
+    # A day alone is taken from its first moment on, in UTC.
+    text = f"{text}T00:00:00Z" if _DAY.fullmatch(text) else text
     try:
         time = msgspec.convert(text, datetime)
     except msgspec.ValidationError:

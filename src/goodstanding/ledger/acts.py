@@ -111,6 +111,8 @@ def _may_opt_in(address: Address, registers: Registers, standing: Standing) -> N
         why = "the person opted out, and only that person can undo it"
     elif word.refusal is None and not standing.status.startswith("unengaged"):
         why = "it is opted in already"
+        if standing.status != word.status:
+            why += f", and what stands against it is that it is {standing.status}"
     else:
         return
     raise NotAllowed(
