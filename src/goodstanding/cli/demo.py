@@ -240,10 +240,6 @@ class _Told:
             return
         watching.print_progress(progress)
         print_table(
-            ("What became of it", "Recipients"),
-            [(name.replace("_", " "), count) for name, count in progress.responses.items()],
-        )
-        print_table(
             ("Why it came back", "Recipients"),
             [(name.replace("_", " "), n) for name, n in reports.categories(progress.name)],
         )

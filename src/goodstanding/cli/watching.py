@@ -104,7 +104,7 @@ def until(done: Callable[[Progress], bool], mailing: int) -> Progress:
 
 
 def print_progress(progress: Progress) -> None:
-    """The send progress, and the skipped by reason."""
+    """The send progress, the skipped by reason, and what became of the others."""
     print_table(
         ("Scheduled", "Skipped", "Sent", "Left to send"),
         [(progress.scheduled, sum(progress.skipped.values()), progress.sent, progress.left)],
@@ -114,4 +114,9 @@ def print_progress(progress: Progress) -> None:
         print_table(
             ("Skipped because", "Recipients"),
             [(reason.replace("_", " "), count) for reason, count in progress.skipped.items()],
+        )
+    if progress.responses:
+        print_table(
+            ("What became of it", "Recipients"),
+            [(name.replace("_", " "), count) for name, count in progress.responses.items()],
         )
