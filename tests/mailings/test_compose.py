@@ -103,12 +103,18 @@ def test_missing_fields_are_empty_or_their_default(fields: dict[str, str]) -> No
     assert text_of(message, "plain").startswith("|you 1 High Street")
 
 
-@pytest.mark.parametrize("part", ["text", "html"])
-def test_one_part_alone_is_no_multipart(part: str) -> None:
-    more = {"text": None, "html": None, part: f"<p>Hi {HTML_FOOTER}</p>"}
-    message = rendered(**more)
-    assert message.get_content_type() == {"text": "text/plain", "html": "text/html"}[part]
-    assert message.get_content().startswith("<p>Hi <p>1 High Street")
+def test_a_text_alone_is_no_multipart() -> None:
+    message = rendered(text=f"<p>Hi {FOOTER}</p>")
+    assert message.get_content_type() == "text/plain"
+    assert message.get_content().startswith("<p>Hi 1 High Street")
+
+
+def test_html_alone_gets_a_text() -> None:
+    message = rendered({"name": "Ann"}, text=None, html=f"<p>Hi {{{{ name }}}}</p>{HTML_FOOTER}")
+    assert message.get_content_type() == "multipart/alternative"
+    assert text_of(message, "plain") == (
+        f"Hi Ann\n\n1 High Street\nTown leave <{STAMP.unsubscribe_url}>\n"
+    )
 
 
 def test_loops_conditions_and_comments() -> None:

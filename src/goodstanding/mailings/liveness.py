@@ -100,7 +100,10 @@ def dead(but: int) -> Iterator[list[int]]:
             lock = _try(worker) if worker != but else None
             if lock is not None:
                 held[worker] = lock
-        yield list(held)
+        # Who let go in between is not dead, but done.
+        known = _known() if held else []
+        _forget([worker for worker in held if worker not in known])
+        yield [worker for worker in held if worker in known]
     finally:
         for worker, lock in held.items():
             _release(worker, lock)
@@ -109,6 +112,10 @@ def dead(but: int) -> Iterator[list[int]]:
 def bury(workers: list[int]) -> None:
     """Forget workers whose rows were taken over."""
     Worker.objects.filter(pk__in=workers).delete()
+    _forget(workers)
+
+
+def _forget(workers: list[int]) -> None:
     if connection.vendor == "sqlite":
         for worker in workers:
             _path(worker).unlink(missing_ok=True)
