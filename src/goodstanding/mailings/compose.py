@@ -14,10 +14,10 @@ import msgspec
 from django.utils.safestring import mark_safe
 
 from goodstanding.core import addresses
-from goodstanding.mailings import links, merge, mime
+from goodstanding.mailings import inlining, links, merge, mime, plaintext
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
     from goodstanding.mailings.signing import Signer
 
@@ -34,8 +34,15 @@ OURS: Final = frozenset({UNSUBSCRIBE, PREFERENCES, POSTAL})
 
 _SLOT: Final = "gs_slot_"
 _CLICK: Final = f"{_SLOT}click_"
+_ADDRESS: Final = f"{_SLOT}address_"
 _PIXEL: Final = f"{_SLOT}pixel"
+NOWHERE: Final = "#"
+"""What stands for an address that a mail must not lead to."""
+LARGEST: Final = 1_000_000
+"""Characters that one recipient's merge fields may bring into a mail."""
 _BREAKS: Final = re.compile(r"[\r\n\x00\x0b\x0c\x85\u2028\u2029]")
+# A NUL; and the noncharacters that stand for template tags while HTML is read.
+_NOBODYS: Final = re.compile("[\x00\ufdd0-\ufdef]")
 _NOT_IN_HEADER: Final = re.compile(r"[^\x21-\x7e]")
 _NOT_IN_FEEDBACK_ID: Final = re.compile(r"[^A-Za-z0-9._-]+")
 # "=_" occurs in neither quoted-printable nor base64 (RFC 2045 section 6.7).
@@ -118,6 +125,14 @@ class _Scope(NamedTuple):
     stamp: Stamp
 
 
+class _Made(NamedTuple):
+    """What slots are made with: the same for all recipients."""
+
+    postal: str
+    addresses: Sequence[_Slotted]
+    """What makes the addresses that merge fields decide."""
+
+
 class _Slotted(NamedTuple):
     """A template as fixed texts with slots between them."""
 
@@ -161,10 +176,13 @@ class Compiled:
         links: tuple[str, ...],
         subject: _Slotted,
         parts: Sequence[tuple[str, _Slotted]],
+        addresses: Sequence[tuple[int, _Slotted]],
         signer: Signer | None,
     ) -> None:
         self.links = links
         self._signer = signer
+        self._addresses = addresses
+        self._templates = [subject, *(template for _, template in parts)]
         self._bulk = content.purpose in BULK
         self._senders = mime.mailbox("From", content.from_name, _sender(content.from_address))
         if content.reply_to:
@@ -201,6 +219,31 @@ class Compiled:
         head, _, body = message.partition(b"\r\n\r\n")
         # The stamp's date, not the clock's: a second try is the same message.
         return self._signer.sign(head, body, stamp.date // 1_000_000) + message
+
+    def problem(self, fields: Mapping[str, str], recipient: str) -> str | None:
+        """Why this recipient's message would not be fit to be sent; None: it would be.
+
+        Faster than rendering it, and told before the first one leaves.
+        """
+        if not mime.is_mailbox(recipient):
+            return "the address cannot stand in a To header"
+        scope = _Scope(fields, _TRIAL)
+        try:
+            values = [template.values(scope) for template in self._templates]
+            for line, template in self._addresses:
+                url = template.render(scope)
+                if url and not links.is_whole(url):
+                    return (
+                        f"html, line {line}: the address would be {url[:80]!r}, which begins with"
+                        " neither http://, https://, mailto: nor tel:"
+                    )
+        except Exception as error:  # noqa: BLE001 - whatever it is, it must not come up later
+            return f"it cannot be rendered: {error}"
+        if sum(len(value) for each in values for value in each) > LARGEST:
+            return f"its merge fields are longer than {LARGEST:,} characters"
+        if self._fixed_subject is None and not mime.one_line(self._subject.render(scope)):
+            return "the subject would be empty"
+        return None
 
     def _heading(self, scope: _Scope, recipient: str) -> str:
         if not mime.is_mailbox(recipient):
@@ -264,38 +307,147 @@ def compile_content(
         if template is not None and content.purpose in BULK:
             problems += _footer_problems(kind, source, template)
         found[kind] = template
-    scanned = links.scan(given["html"]) if "html" in given else None
-    if scanned is not None:
-        problems += [
-            f"html, line {line}: a merge field here would be taken for markup, a script or a"
-            " style: put it between tags, or within the quotes of an attribute"
-            for line in scanned.unquoted
-        ]
+    page = _page(given["html"], known, problems) if "html" in given else None
     if problems or subject is None:
         raise ContentError(problems)
-    urls: tuple[str, ...] = ()
-    if scanned is not None:
-        urls = tuple(dict.fromkeys(place.url for place in scanned.places))
-        rewritten = _rewritten(given["html"], scanned, urls)
-        slots = {*known, _PIXEL, *(f"{_CLICK}{n}" for n in range(len(urls)))}
-        found["html"] = merge.parse(rewritten, slots, markup=True)
+    made = _Made(_source(content.postal_address).strip(), page.addresses if page else ())
+    if page is not None:
+        found["html"] = _final(page.html, page.names, markup=True)
+        if "text" not in found:
+            found = {"text": _text_of(page, content), **found}
     # Text comes first: the last alternative is the one preferred (RFC 2046 section 5.1.4).
     compiled = Compiled(
         content,
-        urls,
-        _slotted(subject, content, markup=False),
+        page.links if page else (),
+        _slotted(subject, made, markup=False),
         [
-            (
-                "plain" if kind == "text" else kind,
-                _slotted(template, content, markup=kind == "html"),
-            )
+            ("plain" if kind == "text" else kind, _slotted(template, made, markup=kind == "html"))
             for kind, template in found.items()
             if template is not None
         ],
+        list(zip(page.lines, page.addresses, strict=True)) if page else [],
         signer,
     )
     _try(compiled, fields)
     return compiled
+
+
+class BadRow(NamedTuple):
+    """A recipient whose message would not be fit to be sent."""
+
+    row: int
+    """Which it is, counted from 1."""
+    recipient: str
+    problem: str
+
+    def __str__(self) -> str:
+        return f"row {self.row:,} ({self.recipient[:320]}): {self.problem}"
+
+
+def check_rows(compiled: Compiled, rows: Iterable[tuple[str, Mapping[str, str]]]) -> BadRow | None:
+    """The first of an audience's rows that cannot be sent, before anything is; None: all can.
+
+    ``rows``: recipients' addresses with their merge fields, read once and not kept.
+    """
+    for number, (recipient, fields) in enumerate(rows, 1):
+        if (problem := compiled.problem(fields, recipient)) is not None:
+            return BadRow(number, recipient, problem)
+    return None
+
+
+class _Page(NamedTuple):
+    """An HTML part made ready."""
+
+    html: str
+    """Styles inlined, with slots for click links, for addresses from fields, and the pixel."""
+    plain: str
+    """The same with its links as they were, to make a text of."""
+    names: frozenset[str]
+    """What its templates may use: merge fields and slots."""
+    links: tuple[str, ...]
+    addresses: Sequence[_Slotted]
+    lines: Sequence[int]
+    """Where each of the addresses stands."""
+
+
+def _page(source: str, known: Collection[str], problems: list[str]) -> _Page | None:
+    """Make an HTML part ready; what is wrong with it is added to ``problems``."""
+    written = links.scan(source)
+    wrong = [
+        f"html, line {line}: a merge field here would be taken for markup, a script or a"
+        " style: put it between tags, or within the quotes of an attribute"
+        for line in written.unquoted
+    ]
+    if written.depth > links.DEEPEST:
+        wrong.append(f"html: it is nested more than {links.DEEPEST} elements deep")
+    problems += wrong
+    addresses = [_address(each, known, problems) for each in written.built]
+    if problems:
+        return None
+    try:
+        source = inlining.inlined(source)
+    except inlining.CannotInline as error:
+        problems.append(f"html: {error}")
+        return None
+    scanned = links.scan(source)
+    urls = tuple(dict.fromkeys(place.url for place in scanned.places))
+    numbers = {url: n for n, url in enumerate(urls)}
+    built = [
+        (each.start, each.end, f'"{{{{ {_ADDRESS}{n} }}}}"') for n, each in enumerate(scanned.built)
+    ]
+    slots = [(p.start, p.end, f'"{{{{ {_CLICK}{numbers[p.url]} }}}}"') for p in scanned.places]
+    slots.append((scanned.body_end, scanned.body_end, f"{{{{ {_PIXEL} }}}}"))
+    return _Page(
+        html=_replaced(source, [*slots, *built]),
+        plain=_replaced(source, built),
+        names=frozenset(
+            {
+                *known,
+                _PIXEL,
+                *(f"{_CLICK}{n}" for n in range(len(urls))),
+                *(f"{_ADDRESS}{n}" for n in range(len(built))),
+            }
+        ),
+        links=urls,
+        addresses=[address for address in addresses if address is not None],
+        lines=[each.line for each in written.built],
+    )
+
+
+def _address(built: links.Built, known: Collection[str], problems: list[str]) -> _Slotted | None:
+    try:
+        template = merge.parse(built.template, known, markup=False)
+    except merge.MergeError as exc:
+        problems += [
+            f"html, line {built.line + line - 1}: in an address: {text}"
+            for line, text in exc.problems
+        ]
+        return None
+    return _slotted(template, _Made("", ()), markup=False)
+
+
+def _text_of(page: _Page, content: Content) -> merge.Merge:
+    """The text part that a mail without one gets from its HTML."""
+    try:
+        source = plaintext.from_html(page.plain)
+    except plaintext.NoText as error:
+        raise ContentError([f"html: {error}; give a text too"]) from None
+    template = _final(source, page.names, markup=False)
+    if content.purpose in BULK:
+        seen = {part.name for part in template.parts if isinstance(part, merge.Field)}
+        missing = [f"{{{{ {name} }}}}\n" for name in (POSTAL, UNSUBSCRIBE) if name not in seen]
+        if missing:
+            template = merge.parse("".join([source, "\n", *missing]), page.names, markup=False)
+    return template
+
+
+def _final(source: str, names: Collection[str], *, markup: bool) -> merge.Merge:
+    """Parse what was made here of a template that had nothing wrong with it."""
+    try:
+        return merge.parse(source, names, markup=markup)
+    except merge.MergeError as exc:
+        what = "with its styles inlined" if markup else "made into a text (give one too)"
+        raise ContentError([f"html, {what}: {exc.problems[0][1]}"]) from None
 
 
 def _header_problems(content: Content) -> list[str]:
@@ -329,7 +481,8 @@ def _sender(address: str) -> str:
 
 
 def _source(text: str) -> str:
-    return text.replace("\r\n", "\n").replace("\r", "\n").replace("\x00", "")
+    lines = text.replace("\r\n", "\n").replace("\r", "\n")
+    return _NOBODYS.sub("", lines)
 
 
 def _template(
@@ -360,54 +513,48 @@ def _footer_problems(kind: str, source: str, template: merge.Merge) -> list[str]
     return problems
 
 
-def _rewritten(source: str, scanned: links.Scan, urls: tuple[str, ...]) -> str:
-    """The HTML with slots for its click links and the pixel."""
-    numbers = {url: n for n, url in enumerate(urls)}
-    slots = [(p.start, p.end, f'"{{{{ {_CLICK}{numbers[p.url]} }}}}"') for p in scanned.places]
-    slots.append((scanned.body_end, scanned.body_end, f"{{{{ {_PIXEL} }}}}"))
+def _replaced(source: str, edits: list[tuple[int, int, str]]) -> str:
     pieces: list[str] = []
     at = 0
-    for start, end, slot in sorted(slots):
-        pieces += (source[at:start], slot)
-        at = end
+    for start, end, written in sorted(edits):
+        if start >= at:
+            pieces += (source[at:start], written)
+            at = end
     return "".join([*pieces, source[at:]])
 
 
-def _slotted(template: merge.Merge, content: Content, *, markup: bool) -> _Slotted:
+def _slotted(template: merge.Merge, made: _Made, *, markup: bool) -> _Slotted:
     """The template with what is the same for all put into the fixed texts."""
     fixed, slots = [""], []
     for part in template.parts:
         if isinstance(part, str):
             fixed[-1] += part
         elif isinstance(part, merge.Field) and part.name == POSTAL:
-            fixed[-1] += _postal(content, markup=markup)
+            fixed[-1] += _postal(made.postal) if markup else made.postal
         else:
             fixed.append("")
             if isinstance(part, merge.Field):
-                slots.append(_field_slot(part.name, markup=markup))
+                slots.append(_field_slot(part.name, made, markup=markup))
             else:
-                slots.append(_block_slot(template, part, content))
+                slots.append(_block_slot(template, part, made))
     return _Slotted(fixed, slots)
 
 
-def _postal(content: Content, *, markup: bool) -> str:
-    text = _source(content.postal_address).strip()
-    return html.escape(text).replace("\n", "<br>\n") if markup else text
+def _postal(text: str) -> str:
+    return html.escape(text).replace("\n", "<br>\n")
 
 
-def _field_slot(name: str, *, markup: bool) -> Callable[[_Scope], str]:
-    value = _value_of(name)
+def _field_slot(name: str, made: _Made, *, markup: bool) -> Callable[[_Scope], str]:
+    value = _value_of(name, made)
     if not markup or name == _PIXEL:
         return value
     escape = html.escape
     return lambda scope: escape(value(scope))
 
 
-def _block_slot(
-    template: merge.Merge, block: merge.Block, content: Content
-) -> Callable[[_Scope], str]:
-    values = {name: _value_of(name) for name in block.names if name != POSTAL}
-    fixed = {POSTAL: _source(content.postal_address).strip()} if POSTAL in block.names else {}
+def _block_slot(template: merge.Merge, block: merge.Block, made: _Made) -> Callable[[_Scope], str]:
+    values = {name: _value_of(name, made) for name in block.names if name != POSTAL}
+    fixed = {POSTAL: made.postal} if POSTAL in block.names else {}
     render = template.render_block
 
     def slot(scope: _Scope) -> str:
@@ -416,7 +563,7 @@ def _block_slot(
     return slot
 
 
-def _value_of(name: str) -> Callable[[_Scope], str]:
+def _value_of(name: str, made: _Made) -> Callable[[_Scope], str]:
     """Where the value of a merge field comes from; unescaped."""
     if name == UNSUBSCRIBE:
         return lambda scope: scope.stamp.unsubscribe_url
@@ -427,8 +574,16 @@ def _value_of(name: str) -> Callable[[_Scope], str]:
     if name.startswith(_CLICK):
         number = int(name.removeprefix(_CLICK))
         return lambda scope: scope.stamp.click_url(number)
+    if name.startswith(_ADDRESS):
+        address = made.addresses[int(name.removeprefix(_ADDRESS))]
+        return lambda scope: _safe(address.render(scope))
     clean = mime.clean
     return lambda scope: clean(scope.fields.get(name) or "")
+
+
+def _safe(url: str) -> str:
+    """The address, unless it leads where a mail must not: into a script, say."""
+    return url if not url or links.is_whole(url) else NOWHERE
 
 
 def _pixel(scope: _Scope) -> str:
@@ -453,11 +608,14 @@ class _Trial:
         return f"https://example.com/{n}"
 
 
+_TRIAL: Final = _Trial()
+
+
 def _try(compiled: Compiled, fields: Collection[str]) -> None:
     """Render with nothing and with something: what fails on any value fails now."""
     for value in ("", "1", "two words\nand a line"):
         try:
-            compiled.render(dict.fromkeys(fields, value), "trial@example.com", _Trial())
+            compiled.render(dict.fromkeys(fields, value), "trial@example.com", _TRIAL)
         except Exception as exc:
             raise ContentError(
                 [f"it cannot be rendered where fields are {value!r}: {exc}"]

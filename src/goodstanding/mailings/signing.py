@@ -109,8 +109,8 @@ class Signer:
             + b"dkim-signature:"
             + b" ".join(ours.encode().split())
         )
-        value = _folded(b2a_base64(self._signature(signed), newline=False).decode())
-        return f"DKIM-Signature: {ours}{value}\r\n".encode()
+        signature = b2a_base64(self._signature(signed), newline=False).decode()
+        return f"DKIM-Signature: {ours}{_folded(signature)}\r\n".encode()
 
     def public_key(self) -> str:
         """What is published as ``p=`` at :attr:`place` in DNS."""
