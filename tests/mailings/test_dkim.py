@@ -131,7 +131,7 @@ def test_keys_that_will_not_do(keys: dict[str, Path], kind: str, words: str) -> 
 def test_keys_that_are_too_small(keys: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(signing, "SMALLEST", 4096)
     with pytest.raises(BadKey, match="has 2048 bits; nobody believes fewer than 4096"):
-        signer(keys, "rsa")
+        Signer("example.com", "s1", keys["rsa"].read_bytes())
 
 
 def test_files_that_hold_no_key(keys: dict[str, Path], tmp_path: Path) -> None:

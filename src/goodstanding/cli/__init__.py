@@ -32,6 +32,7 @@ COMMANDS: Final = {
     "unlock": "acting:unlock",
     "invalid": "acting:invalid",
     "rebuild": "keeping:rebuild",
+    "lint": "linting:lint",
     "send": "sending:send",
     "serve": "serving:serve",
     "worker": "serving:worker",

@@ -66,8 +66,8 @@ def send(
     draft = contents.Draft(
         name=name,
         subject=subject,
-        html=_template(html),
-        text=_template(text),
+        html=template(html),
+        text=template(text),
         from_address=from_address,
         from_name=from_name,
         reply_to=reply_to,
@@ -174,7 +174,12 @@ def _look(mailing: int) -> Progress:
     return progress.of(mailing)
 
 
-def _template(path: Path | None) -> str | None:
+def template(path: Path | None) -> str | None:
+    """A template file's text.
+
+    Raises:
+        BadInput: it cannot be read, or is not text.
+    """
     if path is None:
         return None
     try:

@@ -16,13 +16,16 @@ import tomllib
 import zoneinfo
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 import msgspec
 
 from goodstanding.core.addresses import MalformedAddress, normalise
 from goodstanding.gateways.smtp import SmtpSettings
+
+if TYPE_CHECKING:
+    from goodstanding.mailings.signing import Signer
 
 PREFIX: Final = "GOODSTANDING_"
 SHORTEST_SECRET: Final = 32  # characters
@@ -49,6 +52,9 @@ class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     sender_name: str = ""
     sender_address: str = ""
     sender_id: str = "goodstanding"
+    dkim_domain: str = ""
+    dkim_selector: str = ""
+    dkim_key: str = ""
     region: str | None = None
     language: str = "en"
     time_zone: str = "UTC"
@@ -99,7 +105,30 @@ def read(folder: Path, environment: Mapping[str, str] = os.environ) -> Options:
             check(options)
         except (ValueError, OSError) as error:
             raise BadOption(f"setting {name}: {error}") from error
+    dkim_signer(options)
     return options
+
+
+def dkim_signer(options: Options) -> Signer | None:
+    """What signs the mails; None where no key is set.
+
+    Raises:
+        BadOption: the three settings do not go together, or the key is of no use.
+    """
+    said = {name: getattr(options, name) for name in ("dkim_domain", "dkim_selector", "dkim_key")}
+    if not any(said.values()):
+        return None
+    missing = [name for name, value in said.items() if not value]
+    if missing:
+        raise BadOption(f"setting {missing[0]}: to sign with DKIM, {', '.join(said)} are needed")
+    from goodstanding.mailings import signing
+
+    try:
+        return signing.load(
+            signing.Dkim(said["dkim_domain"], said["dkim_selector"], said["dkim_key"])
+        )
+    except signing.BadKey as error:
+        raise BadOption(f"setting {error}") from None
 
 
 def _check_base_url(options: Options) -> None:

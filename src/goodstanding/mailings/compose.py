@@ -182,7 +182,7 @@ class Compiled:
         self.links = links
         self._signer = signer
         self._addresses = addresses
-        self._templates = [subject, *(template for _, template in parts)]
+        self._templates = {"subject": subject, **dict(parts)}
         self._bulk = content.purpose in BULK
         self._senders = mime.mailbox("From", content.from_name, _sender(content.from_address))
         if content.reply_to:
@@ -220,6 +220,13 @@ class Compiled:
         # The stamp's date, not the clock's: a second try is the same message.
         return self._signer.sign(head, body, stamp.date // 1_000_000) + message
 
+    def size(self, fields: Mapping[str, str]) -> int:
+        """How many bytes the HTML has in UTF-8 for such fields; 0 where there is none."""
+        template = self._templates.get("html")
+        if template is None:
+            return 0
+        return len(template.render(_Scope(fields, _TRIAL)).encode("utf-8", "replace"))
+
     def problem(self, fields: Mapping[str, str], recipient: str) -> str | None:
         """Why this recipient's message would not be fit to be sent; None: it would be.
 
@@ -229,7 +236,7 @@ class Compiled:
             return "the address cannot stand in a To header"
         scope = _Scope(fields, _TRIAL)
         try:
-            values = [template.values(scope) for template in self._templates]
+            values = [template.values(scope) for template in self._templates.values()]
             for line, template in self._addresses:
                 url = template.render(scope)
                 if url and not links.is_whole(url):
@@ -412,6 +419,14 @@ def _page(source: str, known: Collection[str], problems: list[str]) -> _Page | N
         addresses=[address for address in addresses if address is not None],
         lines=[each.line for each in written.built],
     )
+
+
+def page_as_shown(source: str) -> str:
+    """An HTML template with its styles inlined, so that what they hide can be told."""
+    try:
+        return inlining.inlined(_source(source))
+    except inlining.CannotInline:
+        return _source(source)
 
 
 def _address(built: links.Built, known: Collection[str], problems: list[str]) -> _Slotted | None:

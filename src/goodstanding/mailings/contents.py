@@ -13,6 +13,7 @@ from django.conf import settings
 from django.db import IntegrityError, connection, transaction
 from django.db.models import Max
 
+from goodstanding.config.options import dkim_signer
 from goodstanding.contacts.models import Contact, ContactList
 from goodstanding.core.gate import PURPOSES
 from goodstanding.gateways.smtp import SmtpSettings
@@ -68,16 +69,16 @@ def create(draft: Draft, now: int) -> int:
     if unwritable := _not_text(draft):
         raise RefusedMailing(unwritable)
     problems = _problems(draft)
-    written = _written(draft)
+    mail = written(draft)
     try:
-        compiled = compose.compile_content(written, fields())
+        compiled = compose.compile_content(mail, fields())
     except compose.ContentError as error:
         problems.extend(error.problems)
     if problems:
         raise RefusedMailing(problems)
     try:
         with transaction.atomic():
-            return _keep(draft, written, compiled, now)
+            return _keep(draft, mail, compiled, now)
     except IntegrityError:
         # Somebody else was quicker.
         if not models.Mailing.objects.filter(name=draft.name).exists():
@@ -85,7 +86,7 @@ def create(draft: Draft, now: int) -> int:
         raise RefusedMailing([_taken(draft.name)]) from None
 
 
-def _keep(draft: Draft, written: compose.Content, compiled: Compiled, now: int) -> int:
+def _keep(draft: Draft, mail: compose.Content, compiled: Compiled, now: int) -> int:
     mailing = models.Mailing.objects.create(
         name=draft.name, purpose=draft.purpose, topic=draft.topic, channel="email"
     )
@@ -95,8 +96,8 @@ def _keep(draft: Draft, written: compose.Content, compiled: Compiled, now: int) 
     )
     Content.objects.create(
         mailing=mailing,
-        from_address=written.from_address,
-        from_name=written.from_name,
+        from_address=mail.from_address,
+        from_name=mail.from_name,
         reply_to=draft.reply_to,
         subject=draft.subject,
         html=_without_nul(draft.html),
@@ -200,7 +201,8 @@ def compiled(mailing: int) -> tuple[Content, Compiled]:
         topic=content.mailing.topic,
     )
     try:
-        return content, compose.compile_content(_written(draft), _named(draft))
+        signer = dkim_signer(settings.OPTIONS)
+        return content, compose.compile_content(written(draft), _named(draft), signer)
     except compose.ContentError as error:
         raise RefusedMailing(error.problems) from error
 
@@ -251,7 +253,8 @@ def _merge_fields(row: tuple[Any, ...]) -> Mapping[str, str]:
     return {**said, "first_name": row[1], "last_name": row[2], "company": row[3]}
 
 
-def _written(draft: Draft) -> compose.Content:
+def written(draft: Draft) -> compose.Content:
+    """The draft's mail as it would be composed, with what the settings say."""
     options = settings.OPTIONS
     return compose.Content(
         from_address=draft.from_address or options.sender_address,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from binascii import b2a_base64
+from functools import lru_cache
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -51,7 +52,7 @@ class BadKey(ValueError):
     """Nothing can be signed with these settings; one plain sentence."""
 
 
-class Dkim(msgspec.Struct, frozen=True, kw_only=True):
+class Dkim(msgspec.Struct, frozen=True):
     """Who signs: the domain (``d=``), the selector (``s=``) and a PEM file of the private key."""
 
     domain: str
@@ -139,6 +140,7 @@ class Signer:
         return self._key.sign(sha256(signed).digest())
 
 
+@lru_cache(maxsize=16)
 def load(dkim: Dkim) -> Signer:
     """Read the key, once, before anything is sent.
 
