@@ -153,12 +153,12 @@ def test_what_we_refuse_ourselves_is_no_bounce() -> None:
     assert outcome.events[0].detail["text"] == text
 
 
-@pytest.mark.parametrize("kind", ["deferred", "unsent"])
-def test_pauses_grow_are_jittered_and_capped(kind: Outcome) -> None:
-    least = most = 5 * MINUTE
+@pytest.mark.parametrize(("kind", "first"), [("deferred", 5 * MINUTE), ("unsent", MINUTE // 2)])
+def test_pauses_grow_are_jittered_and_capped(kind: Outcome, first: int) -> None:
+    least = most = first
     for attempt in range(1, 12):
         got = {(judge(said(LATER, kind), attempt=attempt).retry_at or 0) - NOW for _ in range(300)}
-        nominal = min(5 * MINUTE * 2 ** (attempt - 1), 240 * MINUTE)
+        nominal = min(first * 2 ** (attempt - 1), 240 * MINUTE)
         least, most = int(nominal * 0.8), int(nominal * 1.2)
         assert least <= min(got) < nominal * 0.88
         assert nominal * 1.12 < max(got) <= most
@@ -244,3 +244,9 @@ def test_where_it_leaves_the_address_in_the_end(
     assert response(made, "p0") == became
     assert ledger.Address.objects.get(value="p0@example.com").status == status
     assert (tries > 10) == (handover.outcome in ("deferred", "unsent"))
+
+
+def test_what_kept_it_from_being_tried_is_told() -> None:
+    unreachable = Handover("unsent", "connect", error="connection refused by 127.0.0.1:9")
+    assert judge(unreachable).trouble == "connection refused by 127.0.0.1:9"
+    assert judge(said(LATER, "deferred")).trouble is None

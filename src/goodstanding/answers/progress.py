@@ -19,6 +19,7 @@ class Progress(msgspec.Struct, frozen=True):
     """A mailing on its way.
 
     ``left`` have still to leave; ``responses`` are of all but the skipped.
+    ``troubles``: why some have not left although they were tried.
     """
 
     mailing: int
@@ -29,6 +30,7 @@ class Progress(msgspec.Struct, frozen=True):
     left: int
     responses: dict[str, int]
     counts: dict[str, int]
+    troubles: dict[str, int] = {}
 
     @property
     def sent(self) -> int:
@@ -85,6 +87,7 @@ def of(mailing: int) -> Progress:
         left=outbox.pending(mailing),
         responses=responses,
         counts={name: tallies.get(name, 0) for name in _COUNTS},
+        troubles=outbox.troubles(mailing) if tallies.get("planned") else {},
     )
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final
 
-from goodstanding.cli.output import print_table
+from goodstanding.cli.output import print_table, print_text
 
 if TYPE_CHECKING:
     from goodstanding.answers.progress import Progress
@@ -87,6 +87,9 @@ def coming_back(progress: Progress) -> str:
         count = sum(progress.responses.get(response, 0) for response in responses)
         if count:
             said.append(f"{count:,} {word}")
+    waiting = sum(progress.troubles.values())
+    if waiting:
+        said.append(f"{waiting:,} wait: {next(iter(progress.troubles))}")
     return " · ".join(said)
 
 
@@ -115,6 +118,8 @@ def print_progress(progress: Progress) -> None:
             ("Skipped because", "Recipients"),
             [(reason.replace("_", " "), count) for reason, count in progress.skipped.items()],
         )
+    for trouble, count in progress.troubles.items():
+        print_text(f"{count:,} wait for another try: {trouble}", style="yellow")
     if progress.responses:
         print_table(
             ("What became of it", "Recipients"),

@@ -111,6 +111,7 @@ class Retry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Pauses between attempts after temporary failures."""
 
     first: Span
+    unreachable: Span
     factor: float
     longest: Span
     jitter: float = 0.0

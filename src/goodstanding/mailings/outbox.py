@@ -52,11 +52,15 @@ class Claim(msgspec.Struct, frozen=True):
 
 
 class Outcome(msgspec.Struct, frozen=True):
-    """What became of an attempt: its events, and when to try again (microseconds; None: never)."""
+    """What became of an attempt: its events, and when to try again (microseconds; None: never).
+
+    ``trouble``: what kept it from being tried at all, such as a relay that is not there.
+    """
 
     claim: Claim
     events: tuple[Event, ...] = ()
     retry_at: int | None = None
+    trouble: str | None = None
 
 
 def claim(worker: int, most: int, now: int) -> list[Claim]:
@@ -131,6 +135,17 @@ def _take(cursor: CursorWrapper, deliveries: Sequence[int], worker: int, now: in
         )
         for row in cursor.fetchall()
     ]
+
+
+def troubles(mailing: int) -> dict[str, int]:
+    """Why messages of the mailing wait although they were tried, the commonest reasons first."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT trouble, count(*) FROM mailings_outbox WHERE mailing_id = %s"
+            " AND trouble IS NOT NULL GROUP BY trouble ORDER BY count(*) DESC, trouble LIMIT 5",
+            [mailing],
+        )
+        return dict(cursor.fetchall())
 
 
 def _due(cursor: CursorWrapper, which: str, most: int, now: int) -> list[tuple[int, int]]:
@@ -242,6 +257,7 @@ def _record(cursor: CursorWrapper, outcomes: Sequence[Outcome], now: int) -> Non
         (
             outcome.retry_at,
             outcome.claim.first_attempt_at,
+            outcome.trouble,
             outcome.claim.delivery,
             outcome.claim.token,
         )
@@ -251,7 +267,8 @@ def _record(cursor: CursorWrapper, outcomes: Sequence[Outcome], now: int) -> Non
     if again:
         cursor.executemany(
             f"UPDATE mailings_outbox SET state = {_READY}, token = NULL, worker_id = NULL,"
-            " not_before = %s, first_attempt_at = %s WHERE delivery_id = %s AND token = %s",
+            " not_before = %s, first_attempt_at = %s, trouble = %s"
+            " WHERE delivery_id = %s AND token = %s",
             again,
         )
     done = [outcome.claim for outcome in outcomes if outcome.retry_at is None]

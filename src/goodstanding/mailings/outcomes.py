@@ -46,10 +46,11 @@ def judge(claim: Claim, handover: Handover, policy: Policy, now: int, *, reports
             return Outcome(claim, (_event("lost", claim, now, said),))
         case "dropped":
             return Outcome(claim, (), now)
-    retry_at = _retry_at(claim, policy, now)
+    retry_at = _retry_at(claim, policy, now, first=policy.retry.unreachable)
+    trouble = (handover.error or handover.text or "it could not be handed over")[:200]
     if retry_at is None:
         return Outcome(claim, (_event("failed", claim, now, said),))
-    return Outcome(claim, (), retry_at)
+    return Outcome(claim, (), retry_at, trouble)
 
 
 def broken(claim: Claim, error: str, policy: Policy, now: int, *, fenced: bool) -> Outcome:
@@ -100,6 +101,7 @@ def _reading(handover: Handover, claim: Claim) -> dict[str, Any]:
         "disposition": report.disposition or "soft",
         "rule": report.rule,
         "rules": bounces.RULES_VERSION,
+        "words": report.words,
         "code": report.code,
         "status": report.status,
     }
@@ -112,10 +114,10 @@ def _reading(handover: Handover, claim: Claim) -> dict[str, Any]:
     return {name: value for name, value in reading.items() if value is not None}
 
 
-def _retry_at(claim: Claim, policy: Policy, now: int) -> int | None:
+def _retry_at(claim: Claim, policy: Policy, now: int, first: int | None = None) -> int | None:
     """When to try again: after a growing pause, until the policy's time is up."""
     retry = policy.retry
-    pause = min(retry.first * retry.factor ** min(claim.attempt - 1, 60), retry.longest)
+    pause = min((first or retry.first) * retry.factor ** min(claim.attempt - 1, 60), retry.longest)
     pause *= 1 + retry.jitter * (2 * random.random() - 1)  # noqa: S311 - not a secret
     silence = policy.silence[claim.address.channel]
     at = now + int(pause)

@@ -50,6 +50,9 @@ WITHHELD_FOR: Final = 60_000_000
 _AWAY: Final = (OperationalError, InterfaceError, InternalError)
 """The database's own trouble: nothing is wrong with what was to be written."""
 
+COMPLAIN_AGAIN: Final = 30.0
+"""Seconds between complaints of one lane in the log."""
+
 _log = structlog.get_logger(__name__)
 _T = TypeVar("_T")
 
@@ -76,6 +79,7 @@ class Sender:
         for name, lane in contents.lanes().items():
             self._gateways[name] = SmtpGateway(lane)
             self._width += _width(lane)
+        self._complain_at: dict[str, float] = {}
         self._policy = active_policy()
 
     def stop(self) -> None:
@@ -199,9 +203,18 @@ class Sender:
             return attempt.fenced
 
         handover = await gateway.send(Mail(stamp.return_path, claim.address.value, message), fence)
+        if handover.outcome == "unsent":
+            self._complain(job.lane, handover.error or handover.text)
         return outcomes.judge(
             claim, handover, self._policy, present(), reports=gateway.reports_deliveries
         )
+
+    def _complain(self, lane: str, why: str) -> None:
+        """Say in the log that a lane cannot hand over, once in a while."""
+        now = time.monotonic()
+        if now >= self._complain_at.get(lane, 0.0):
+            self._complain_at[lane] = now + COMPLAIN_AGAIN
+            _log.warning("a lane cannot hand over", lane=lane, why=why)
 
     async def _committed(self, waiting: list[tuple[_T, asyncio.Future[bool]]], what: _T) -> bool:
         """Wait until the next group is on disk; for a fence, whether it was set."""
