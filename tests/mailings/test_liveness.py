@@ -72,8 +72,21 @@ def test_claimed_under_a_name_that_nobody_knows_is_found() -> None:
     assert dead() == []
 
 
-def test_nobody_sees_a_worker_without_its_lock() -> None:
-    """Many begin while many look for the dead: nobody is buried alive."""
+def test_nobody_sees_a_worker_before_it_has_its_lock(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[object] = []
+    lock = Lifeline._lock
+
+    def watched(self: Lifeline) -> int:
+        seen.append(elsewhere(dead))
+        return lock(self)
+
+    monkeypatch.setattr(Lifeline, "_lock", watched)
+    Lifeline(NOW).let_go()
+    assert seen == [[]]
+
+
+def test_many_begin_while_many_look_for_the_dead() -> None:
+    """Nobody is buried alive."""
     found: list[int] = []
 
     def begin() -> list[Lifeline]:

@@ -312,6 +312,8 @@ def test_a_mailing_that_must_not_go_out_any_more_waits_and_the_others_go(
     assert counted(withheld) == {"planned": 3}
     rows = Outbox.objects.filter(mailing_id=withheld).values_list("state", "attempt", "worker_id")
     assert set(rows) == {(State.READY, 0, None)}
+    later = Outbox.objects.filter(mailing_id=withheld).values_list("not_before", flat=True)
+    assert min(later) > present() + 30_000_000, "it is not looked at again and again"
 
 
 def test_contents_in_memory_are_few(monkeypatch: pytest.MonkeyPatch) -> None:

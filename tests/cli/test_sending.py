@@ -1,0 +1,221 @@
+"""`goodstanding send`: what it refuses, what it says, and that it stays until all has left."""
+
+# ruff: noqa: ARG002, N802 (the names and arguments by which aiosmtpd calls a handler)
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiosmtpd.controller import Controller
+from aiosmtpd.smtp import SMTP, Envelope, Session
+
+from tests.cli.conftest import Ran
+
+BODY = "Hello {{ first_name }} {{ unsubscribe_url }} {{ postal_address }}\n"
+PEOPLE = 40
+
+
+class Town:
+    """A mail server that takes everything, slowly, and counts."""
+
+    def __init__(self) -> None:
+        self.taken: Counter[str] = Counter()
+
+    async def handle_DATA(
+        self,
+        server: SMTP,
+        session: Session,
+        envelope: Envelope,
+    ) -> str:
+
+        await asyncio.sleep(0.1)
+        self.taken[envelope.rcpt_tos[0]] += 1
+        return "250 OK"
+
+
+@pytest.fixture
+def town(home: Path) -> Iterator[Town]:
+    """A server, the settings that lead there, and people to write to."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    town = Town()
+    controller = Controller(town, hostname="127.0.0.1", port=port)
+    controller.start()
+    (home / "goodstanding.toml").write_text(
+        'sender_address = "news@shop.example"\npostal_address = "1 High Street"\n'
+        f'[lanes.main]\nhost = "127.0.0.1"\nport = {port}\nstarttls = "never"\nconnections = 2\n'
+    )
+    rows = [f"person{number}@bigmail.example,opted_in" for number in range(PEOPLE)]
+    rows += ["stranger@bigmail.example,", ",opted_in"]
+    (home / "people.csv").write_text("\n".join(["email,consent", *rows]))
+    (home / "body.txt").write_text(BODY)
+    yield town
+    controller.stop()
+
+
+@pytest.fixture
+def shop(environment: dict[str, str], town: Town) -> dict[str, str]:
+    assert command(environment, "import-contacts", "people.csv").status == 0
+    return environment
+
+
+def command(environment: dict[str, str], *arguments: str) -> Ran:
+    done = subprocess.run(
+        [sys.executable, "-m", "goodstanding", *arguments],
+        env=environment,
+        cwd=environment["GOODSTANDING_HOME"],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert "Traceback" not in done.stderr, done.stderr
+    return Ran(done.returncode, done.stdout, done.stderr)
+
+
+def begin(environment: dict[str, str], *arguments: str, **more: Any) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "goodstanding", *arguments],
+        env=environment,
+        cwd=environment["GOODSTANDING_HOME"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        **more,
+    )
+
+
+def send(environment: dict[str, str], *more: str, name: str = "news") -> Ran:
+    return command(environment, "send", name, "--subject", "News", "--text", "body.txt", *more)
+
+
+def wait_for(town: Town, count: int) -> None:
+    end = time.monotonic() + 30
+    while len(town.taken) < count:
+        assert time.monotonic() < end, "it did not come to that"
+        time.sleep(0.02)
+
+
+def test_where_no_worker_runs_it_sends_itself(shop: dict[str, str], town: Town) -> None:
+    done = send(shop, "--json")
+    assert (done.status, done.err) == (0, "")
+    assert done.items == [
+        {
+            "mailing": "news",
+            "scheduled": PEOPLE + 2,
+            "skipped": {"never_opted_in": 1, "no_address": 1},
+            "sent": PEOPLE,
+            "left": 0,
+            "responses": {"sent": PEOPLE},
+        }
+    ]
+    assert set(town.taken.values()) == {1}
+    assert len(town.taken) == PEOPLE
+
+    again = send(shop, "--json")
+    assert (again.status, again.out) == (1, "")
+    assert again.err == "there is a mailing 'news' already\n"
+    assert len(town.taken) == PEOPLE
+
+    for_people = send(shop, "--control", "0.5", name="second")
+    assert for_people.status == 0
+    assert "control group" in for_people.out
+
+
+def test_all_that_is_wrong_is_said_at_once_a_line_each(shop: dict[str, str]) -> None:
+    home = Path(shop["GOODSTANDING_HOME"])
+    (home / "bad.txt").write_text("Hello {{ nmae }}")
+    said = ["--subject", "Hi\nBcc: x@shop.example", "--text", "bad.txt", "--list", "nowhere"]
+    done = command(shop, "send", "news", *said, "--lane", "fast", "--json")
+    assert (done.status, done.out) == (1, "")
+    assert done.err.count("\n") >= 4
+    for part in ("no lane 'fast'", "no list 'nowhere'", "'nmae'", "subject: a line end"):
+        assert part in done.err
+    assert send(shop, "--no-wait").status == 0, "and nothing of it was kept"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "part"),
+    [
+        ([], "--html FILE, --text FILE or both"),
+        (["--text", "none.txt"], "none.txt cannot be read: No such file"),
+        (["--text", "."], "cannot be read: Is a directory"),
+        (["--text", "latin.txt"], "latin.txt, line 2: is not UTF-8"),
+        (["--text", "huge.txt"], "huge.txt is larger than"),
+        (["--text", "body.txt", "--start", "tomorrow"], "tomorrow"),
+        (["--text", "body.txt", "--control", "much"], "control"),
+    ],
+)
+def test_what_cannot_be_read_is_named(
+    environment: dict[str, str], home: Path, arguments: list[str], part: str
+) -> None:
+    (home / "body.txt").write_text(BODY)
+    (home / "latin.txt").write_bytes(b"Hello\nCaf\xe9\n")
+    (home / "huge.txt").write_bytes(b"x" * (2 * 1024 * 1024 + 1))
+    done = command(environment, "send", "news", "--subject", "News", *arguments)
+    assert (done.status, done.out) == (2, "")
+    assert done.err.count("\n") == 1
+    assert part in done.err
+
+
+def test_it_need_not_stay(shop: dict[str, str], town: Town) -> None:
+    done = send(shop, "--no-wait", "--json")
+    assert done.status == 0
+    assert (done.items[0]["left"], done.items[0]["sent"]) == (PEOPLE, 0)
+    assert not town.taken
+
+
+def test_interrupted_it_says_what_is_left_and_a_worker_sends_it(
+    shop: dict[str, str], town: Town
+) -> None:
+    sending = begin(shop, "send", "news", "--subject", "News", "--text", "body.txt", "--json")
+    wait_for(town, 6)
+    sending.send_signal(signal.SIGINT)
+    out, err = sending.communicate(timeout=20)
+    assert sending.returncode == 1
+    left = json.loads(out)["left"]
+    assert 0 < left < PEOPLE
+    assert err == f"{left} have still to leave: goodstanding worker sends them.\n"
+    assert len(town.taken) == PEOPLE - left
+
+    working = begin(shop, "worker", "--no-listen")
+    wait_for(town, PEOPLE)
+    working.terminate()
+    working.communicate(timeout=20)
+    assert working.returncode == 0
+    assert set(town.taken.values()) == {1}
+
+
+def test_when_the_worker_that_was_sending_dies_it_goes_on_itself(
+    shop: dict[str, str], town: Town
+) -> None:
+    working = begin(shop, "worker", "--no-listen", start_new_session=True)
+    send(shop, "--no-wait", name="warm-up")
+    wait_for(town, 1)
+    sending = begin(shop, "send", "news", "--subject", "News", "--text", "body.txt", "--json")
+    try:
+        time.sleep(2.0)
+        os.killpg(working.pid, signal.SIGKILL)
+        out, _ = sending.communicate(timeout=40)
+    finally:
+        working.communicate(timeout=20)
+    assert sending.returncode == 0
+    said = json.loads(out)
+    lost = said["responses"].get("lost", 0)
+    assert lost <= 2
+    assert said["left"] == 0
+    assert said["sent"] + lost == PEOPLE
+    assert max(town.taken.values()) <= 2  # one of each mailing
