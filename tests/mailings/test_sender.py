@@ -18,13 +18,13 @@ import psycopg
 import pytest
 from aiosmtpd.smtp import SMTP, Envelope, Session
 from django.conf import settings
-from django.db import connection, connections
+from django.db import OperationalError, connection, connections
 
 from goodstanding.gateways.base import Handover, Mail
 from goodstanding.gateways.smtp import SmtpGateway, SmtpSettings
 from goodstanding.ledger import rebuilding
 from goodstanding.ledger.models import Address
-from goodstanding.mailings import outbox, planning, sender
+from goodstanding.mailings import liveness, outbox, planning, sender
 from goodstanding.mailings.models import Outbox, State, Worker
 from goodstanding.mailings.sender import Sender, present
 from tests.gateways.smtp_servers import CUT, Script, aiosmtpd_server
@@ -372,8 +372,6 @@ def test_stopped_while_the_database_is_away_it_still_ends(
             await send()
 
     def away(claims: Any, until: Any = None) -> None:
-        from django.db import OperationalError
-
         raise OperationalError("away")
 
     monkeypatch.setattr(outbox, "release", away)
@@ -403,6 +401,31 @@ def _leave() -> None:
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
             " WHERE datname = current_database() AND pid <> pg_backend_pid()"
         )
+
+
+def test_a_database_that_comes_only_later_is_waited_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    people(3)
+    made = sendable()
+    enrol = liveness.Lifeline._enrol
+    tries: Counter[str] = Counter()
+
+    def failing(self: liveness.Lifeline) -> int:
+        tries["enrol"] += 1
+        if tries["enrol"] < 3:
+            raise OperationalError("away")
+        return enrol(self)
+
+    monkeypatch.setattr(liveness.Lifeline, "_enrol", failing)
+
+    async def run() -> None:
+        async with aiosmtpd_server(Town()) as port:
+            lanes(monkeypatch, port)
+            await send()
+
+    asyncio.run(run())
+    assert counted(made) == {"sent": 3}
 
 
 @pytest.fixture

@@ -88,7 +88,9 @@ class Sender:
 
     async def run(self) -> None:
         """Send until ``stop``."""
-        lifeline = await self._in_thread(liveness.Lifeline, present())
+        lifeline = await self._enrolled()
+        if lifeline is None:
+            return
         committing = asyncio.create_task(self._commit_forever())
         sending = [asyncio.create_task(self._send_forever()) for _ in range(self._width)]
         try:
@@ -104,6 +106,16 @@ class Sender:
             await self._at_the_end(lifeline.let_go)
             for gateway in self._gateways.values():
                 await gateway.close()
+
+    async def _enrolled(self) -> liveness.Lifeline | None:
+        """This worker's lifeline, when there is a database; None where it is told to stop first."""
+        while not self._stopping.is_set():
+            try:
+                return await self._in_thread(liveness.Lifeline, present())
+            except DatabaseError as error:
+                _log.warning("the database is not to be had", error=_first_line(error))
+                await _rest(self._stopping, WAIT_FOR_DATABASE)
+        return None
 
     async def _at_the_end(self, call: Callable[..., Any], *arguments: Any) -> None:
         """Tidy up, if there is a database: if not, whoever takes over does it."""
