@@ -77,17 +77,17 @@ browser:
 
 $(bin)/python:
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or later is needed, and none was found" >&2; exit 1; }
-	rm -rf $(VENV)
-	$(make_venv) || { rm -rf $(VENV); exit 1; }
+	@rm -rf $(VENV)
+	@$(make_venv) || { rm -rf $(VENV); exit 1; }
 
 $(VENV)/.runtime: requirements/runtime.txt pyproject.toml | $(bin)/python
 	@echo "Installing what Goodstanding needs into $(VENV)"
-	$(install) $(locked) --requirement requirements/runtime.txt
-	$(install) $(itself)
+	@$(install) $(locked) --requirement requirements/runtime.txt
+	@$(install) $(itself)
 	@touch $@
 
 $(VENV)/.dev: requirements/dev.txt requirements/source.txt $(VENV)/.runtime
 	@echo "Installing what its tests and checks need into $(VENV)"
-	$(install) $(locked) --requirement requirements/dev.txt
+	@$(install) $(locked) --requirement requirements/dev.txt
 	$(install) $(from_source) --requirement requirements/source.txt
 	@touch $@

@@ -37,6 +37,10 @@ _SUBJECTS: Final = {
     "first": "The garden opens, {{ first_name }}",
     "second": "Another Saturday in the garden",
 }
+_ANNOUNCED: Final = {
+    "first": "The first broadcast goes out to all whom the gate allows, and much comes back.",
+    "second": "The second broadcast: what came back of the first decides who gets it.",
+}
 _STORIES: Final = (
     ("hard_bounced", "An address that does not exist any more"),
     ("opted_out_with_feedback", "Somebody who left, and said why"),
@@ -77,6 +81,8 @@ def demo(
             _import(folder, contacts, seed, json=json)
             told = _Told(json=json)
             for name in ("first", "second"):
+                if not json:
+                    print_text(f"\n{_ANNOUNCED[name]}", style="bold")
                 told.broadcast(_send(folder, name, office, server))
                 if name == "first":
                     told.standings()
@@ -264,6 +270,7 @@ class _Told:
 
     def stories(self) -> None:
         """Three addresses, and why they stand where they do."""
+        from goodstanding.cli import asking
         from goodstanding.ledger.models import Address
 
         for status, title in _STORIES:
@@ -279,8 +286,7 @@ class _Told:
                 print_json({"story": title, "address": value})
                 continue
             print_text(f"\n{title}: goodstanding why {value}", style="bold")
-            sys.stdout.flush()
-            subprocess.run([sys.executable, "-m", "goodstanding", "why", value], check=True)  # noqa: S603
+            asking.why([value])
 
 
 def _keep_open(server: subprocess.Popen[str]) -> None:
