@@ -116,3 +116,12 @@ def test_broken_style_sheets_break_nothing(sheet: str) -> None:
         sheet = sheet.replace("{{", "{ {")
     shown = text_of(rendered(html=f"<style>{sheet}</style><p>Hi</p>{HTML_FOOTER}"), "html")
     assert ">Hi</p>" in shown
+
+
+@pytest.mark.parametrize("piece", ['<a "', "<a ", "</", "<!--", "<?"])
+def test_tags_that_never_end_are_refused_at_once(piece: str) -> None:
+    began = time.monotonic()
+    with pytest.raises(ContentError, match="html, line 2: a tag is not closed"):
+        compiled(html=f"{HTML_FOOTER}\n{piece * 50_000}")
+    assert time.monotonic() - began < 2
+    compiled(html=f"{HTML_FOOTER} 1 < 2")

@@ -80,6 +80,7 @@ def test_what_a_recipient_lacks_leaves_hardly_a_gap() -> None:
         ("<table>{% for c in n %}<tr><td>{{ c }}</td><td>z</td></tr>{% endfor %}</table>",
          "1 | z\n2 | z"),
         ("<div {% if a %}class='x'{% endif %} title='{{ a }}'>d</div>", "d"),
+        ("<p>a {#1</p>\n<p>b #}</p>", "a {#1\n\nb #}"),
         ("<pre>a\n  b</pre>", "a\n  b"),
         ("x<br>y<br>\nz", "x\ny\nz"),
         ("<ol><li>a<li>b</ol>", "1. a\n2. b"),

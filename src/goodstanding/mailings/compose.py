@@ -387,6 +387,8 @@ def _page(source: str, known: Collection[str], problems: list[str]) -> _Page | N
     ]
     if written.depth > links.DEEPEST:
         wrong.append(f"html: it is nested more than {links.DEEPEST} elements deep")
+    if written.unclosed is not None:
+        wrong.append(f"html, line {written.unclosed}: a tag is not closed")
     problems += wrong
     addresses = [_address(each, known, problems) for each in written.built]
     if problems:

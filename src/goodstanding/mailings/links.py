@@ -45,6 +45,7 @@ _ATTRIBUTE: Final = re.compile(
 )
 _QUOTED: Final = re.compile(r'"[^"]*"|' r"'[^']*'")
 _TAG_NAME: Final = re.compile(r"<\s*/?\s*" + FIELD_MARK)
+_UNCLOSED: Final = re.compile(r"<[A-Za-z/!?]")
 _CONDITIONAL: Final = re.compile(r"\[if[^\]]*\]>", re.IGNORECASE)
 _LINKING: Final = frozenset({"a", "area"})
 _RAW: Final = frozenset({"script", "style"})
@@ -89,6 +90,8 @@ class Scan(NamedTuple):
     """Lines where a merge field would be taken for markup."""
     depth: int
     """How many elements are open at once, at most."""
+    unclosed: int | None
+    """The line of a tag at the end that has no ``>``."""
 
 
 def scan(source: str) -> Scan:
@@ -100,12 +103,22 @@ def scan(source: str) -> Scan:
     unquoted = reader.unquoted + [m.start() for m in _TAG_NAME.finditer(masked)]
     lines = sorted({masked.count("\n", 0, position) + 1 for position in unquoted})
     body_end = len(source) if reader.body_end is None else reader.body_end
-    return Scan(reader.places, reader.built, body_end, reader.commented, lines, reader.depth)
+    end = _UNCLOSED.search(TAG.sub(_mask, source), masked.rfind(">") + 1)
+    unclosed = source.count("\n", 0, end.start()) + 1 if end is not None else None
+    return Scan(
+        reader.places, reader.built, body_end, reader.commented, lines, reader.depth, unclosed
+    )
 
 
 def mask(source: str) -> str:
-    """The source with a mark for every character of a template tag: as long as it was."""
-    return TAG.sub(_mask, source)
+    """The source with a mark for every character of a template tag: as long as it was.
+
+    After the last ``>`` nothing is a tag. There a ``<`` is a space: ``html.parser`` would look for
+    the end of each of them again and again.
+    """
+    masked = TAG.sub(_mask, source)
+    end = masked.rfind(">") + 1
+    return masked[:end] + masked[end:].replace("<", " ")
 
 
 def _mask(tag: re.Match[str]) -> str:

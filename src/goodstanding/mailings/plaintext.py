@@ -29,7 +29,7 @@ _TOKEN: Final = re.compile(f"{_FIRST}{_CONTROL}?([0-9]+){_LAST}")
 _CONTROLS: Final = re.compile(rf"\s*(?:{_FIRST}{_CONTROL}[0-9]+{_LAST}\s*)+")
 _OURS: Final = re.compile(f"[{_FIRST}{_LAST}{_CONTROL}]")
 
-_COMMENTS: Final = re.compile(r"{%\s*comment\b.*?%}.*?{%\s*endcomment\s*%}|{#.*?#}", re.DOTALL)
+_COMMENTS: Final = re.compile(r"{%\s*comment\b.*?%}(?s:.*?){%\s*endcomment\s*%}|{#.*?#}")
 _START_TAG: Final = re.compile(r"<[A-Za-z](?:[^<>\"']|\"[^\"]*\"|'[^']*')*>")
 _QUOTED: Final = re.compile(r'"[^"]*"|' r"'[^']*'")
 _DECLARATION: Final = re.compile(r"\s*<\?xml[^>]*\?>")
