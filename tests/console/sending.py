@@ -38,6 +38,8 @@ class Broadcast:
 
     def _outcome(self, claim: Claim, told: str) -> Outcome:
         detail: dict[str, Any] = {}
+        if told == "sent":
+            detail = {"reports": False}
         if told == "bounced":
             detail = {"text": "550 5.1.1 no such user", "category": "mailbox_unknown"}
         if told == "deferred":

@@ -15,13 +15,15 @@ from django.db.models import Max
 
 from goodstanding.config.options import dkim_signer
 from goodstanding.contacts.models import Contact, ContactList
-from goodstanding.core.gate import PURPOSES
 from goodstanding.gateways.smtp import SmtpSettings
 from goodstanding.ledger import bulk, models
 from goodstanding.ledger.signing import signer
 from goodstanding.mailings import compose, merge
 from goodstanding.mailings.compose import Compiled
 from goodstanding.mailings.models import Content
+
+_TO_MANY: Final = ("broadcast", "sequence")
+"""Purposes that may be sent to an audience; the others are for one person each."""
 
 STANDARD_FIELDS: Final = ("email", "first_name", "last_name", "company")
 """The merge fields that every contact has; beside them those that imports brought."""
@@ -117,8 +119,8 @@ def _keep(draft: Draft, mail: compose.Content, compiled: Compiled, now: int) -> 
 def _problems(draft: Draft) -> list[str]:
     """What is wrong with a draft beside what it says."""
     problems = []
-    if draft.purpose not in PURPOSES:
-        problems.append(f"there is no purpose {draft.purpose!r}")
+    if draft.purpose not in _TO_MANY:
+        problems.append(f"a mailing to many is one of {', '.join(_TO_MANY)}, not {draft.purpose!r}")
     if draft.lane not in lanes():
         problems.append(f"there is no lane {draft.lane!r}")
     if not 0 <= draft.control_share <= 0.9:
