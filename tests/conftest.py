@@ -6,6 +6,7 @@ run, or uses the one that DATABASE_URL names.
 
 import os
 import shutil
+import signal
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -56,6 +57,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 @pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
     """Set the environment before anything reads the settings."""
+    _hear_interrupts()
     if config.option.help:
         return
     cleanup = config.stash[_cleanup] = ExitStack()
@@ -112,6 +114,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             or DATABASE_FIXTURES & set(getattr(item, "fixturenames", ()))
         ):
             item.add_marker("database")
+
+
+def _hear_interrupts() -> None:
+    """Let what tests start be interrupted, also where a shell's background job ignores that."""
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _needs_django(config: pytest.Config) -> bool:

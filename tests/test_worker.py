@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import smtplib
 import socket
 import subprocess
 import sys
@@ -215,6 +216,29 @@ def test_a_port_that_is_taken_is_one_sentence(
         assert f"listen_{what}" in said
         assert str(port) in said
         assert "Address already in use" in said
+
+
+@pytest.mark.parametrize("protocol", ["smtp", "lmtp"])
+def test_it_hears_by_the_protocol_that_is_set(
+    environment: dict[str, str], ports: dict[str, int], home: Path, protocol: str
+) -> None:
+    said = {**environment, "GOODSTANDING_LISTEN_MAIL_PROTOCOL": protocol}
+    with subprocess.Popen([*COMMAND, "worker"], env=said, cwd=home) as worker:
+        try:
+            end = time.monotonic() + 60
+            while True:
+                try:
+                    client = smtplib.LMTP("127.0.0.1", ports["mail"], timeout=10)
+                    break
+                except ConnectionError:
+                    assert time.monotonic() < end
+                    time.sleep(0.05)
+            with client:
+                assert (client.docmd("LHLO", "mx.example.com")[0] == 250) is (protocol == "lmtp")
+                assert (client.docmd("EHLO", "mx.example.com")[0] == 250) is (protocol == "smtp")
+        finally:
+            worker.terminate()
+        assert worker.wait(30) == 0
 
 
 def web_answers(port: int) -> bool:

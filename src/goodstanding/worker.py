@@ -159,7 +159,7 @@ def _plan() -> bool:
 
 async def _listening() -> Listener:
     host, port = host_and_port("listen_mail", settings.OPTIONS.listen_mail)
-    listener = Listener()
+    listener = Listener(lmtp=settings.OPTIONS.listen_mail_protocol == "lmtp")
     try:
         await listener.start(host, port)
     except OSError as error:

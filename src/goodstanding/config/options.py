@@ -16,7 +16,7 @@ import tomllib
 import zoneinfo
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, TypeVar
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 import msgspec
@@ -47,6 +47,7 @@ class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     base_url: str = "http://127.0.0.1:8000"
     listen_web: str = "127.0.0.1:8000"
     listen_mail: str = "127.0.0.1:2525"
+    listen_mail_protocol: Literal["smtp", "lmtp"] = "smtp"
     bounce_domain: str = "bounces.example.com"
     postal_address: str = ""
     sender_name: str = ""
