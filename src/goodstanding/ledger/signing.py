@@ -7,21 +7,12 @@ import hashlib
 
 from django.conf import settings
 
-from goodstanding.core.tokens import BadToken, Signer
+from goodstanding.core.tokens import Signer
 
 
 def signer() -> Signer:
     """The signer of the secret key; keys in SECRET_KEY_FALLBACKS verify too."""
     return _signer((settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS))
-
-
-def named(purpose: str, token: str, numbers: int = 1) -> tuple[int, ...] | None:
-    """The numbers in a token of ours for that purpose, None where it is not one."""
-    try:
-        found = signer().verify(purpose, token)
-    except BadToken:
-        return None
-    return found if len(found) == numbers else None
 
 
 @functools.lru_cache(maxsize=8)
