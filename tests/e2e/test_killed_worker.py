@@ -107,9 +107,10 @@ def wait_for(what: Any, seconds: float = 90.0) -> None:
 def test_killed_again_and_again_nothing_is_forgotten_and_nothing_sent_twice(
     sender: dict[str, str], office: dict[str, Any], kills: int
 ) -> None:
-    for kill in range(kills):
+    for _ in range(kills):
         worker = work(sender)
-        goal = (kill + 1) * RECIPIENTS // (kills + 2)
+        # Of what was in flight some never arrived: so much more, not so much in all.
+        goal = accepted(office) + RECIPIENTS // (2 * kills)
         wait_for(lambda goal=goal: accepted(office) >= goal)
         os.killpg(worker.pid, signal.SIGKILL)
         worker.wait()
