@@ -7,8 +7,9 @@ from typing import Final
 import msgspec
 from django.db import connection
 
-from goodstanding.core import policies
+from goodstanding.answers.reports import that_left
 from goodstanding.intake import digest
+from goodstanding.ledger.policy import active_policy
 from goodstanding.mailings import outbox
 
 _SKIPPED: Final = "skipped:"
@@ -35,12 +36,8 @@ class Progress(msgspec.Struct, frozen=True):
     @property
     def sent(self) -> int:
         """How many have left, or were handed over and refused."""
-        groups = _groups()
-        return sum(
-            count
-            for response, count in self.responses.items()
-            if groups.get(response) not in ("preparing", "not_sent")
-        )
+        left = that_left(active_policy())
+        return sum(count for response, count in self.responses.items() if response in left)
 
     @property
     def is_over(self) -> bool:
@@ -94,7 +91,3 @@ def of(mailing: int) -> Progress:
 def unheard() -> int:
     """How much was heard that has not been understood yet."""
     return digest.pending()
-
-
-def _groups() -> dict[str, str]:
-    return {rule.name: rule.group for rule in policies.load("default").responses}

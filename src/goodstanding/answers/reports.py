@@ -178,6 +178,11 @@ def mailing(
     )
 
 
+def that_left(policy: Policy) -> frozenset[str]:
+    """The responses of messages that left, or were handed over and refused."""
+    return frozenset(rule.name for rule in policy.responses if rule.group in _LEFT)
+
+
 def unfinished(mailing_id: int) -> int:
     """How many of the mailing's messages have still to leave; one more while it is planned."""
     planning = Content.objects.filter(pk=mailing_id, planned_to__lt=F("plan_until")).exists()
@@ -209,7 +214,7 @@ class _Counted:
     def __init__(self, policy: Policy) -> None:
         self.responses: Counter[str] = Counter()
         self.others: Counter[str] = Counter()
-        self.left = frozenset(rule.name for rule in policy.responses if rule.group in _LEFT)
+        self.left = that_left(policy)
         self.started_at: int | None = None
         self.ended_at: int | None = None
 

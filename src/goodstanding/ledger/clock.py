@@ -9,7 +9,7 @@ from collections.abc import Iterable
 
 from django.db import connection, transaction
 
-from goodstanding.ledger import accounts, bulk, gate
+from goodstanding.ledger import accounts
 from goodstanding.ledger.policy import active_policy
 
 BATCH = 500
@@ -50,19 +50,6 @@ def refold(ids: Iterable[int], now: int) -> None:
     with transaction.atomic(), connection.cursor() as cursor:
         loaded = accounts.load(cursor, ids)
         accounts.settle(cursor, loaded.values(), active_policy(), now)
-
-
-def settle_stale(ids: Iterable[int], now: int) -> None:
-    """Fold those of the addresses that are due or that another policy folded."""
-    with transaction.atomic(), connection.cursor() as cursor:
-        cursor.execute(
-            f"SELECT a.id FROM ledger_address a WHERE {bulk.among('a.id')} AND {gate.stale()}",
-            [bulk.listed(ids), now, active_policy().revision],
-        )
-        stale = [row[0] for row in cursor.fetchall()]
-        if stale:
-            loaded = accounts.load(cursor, stale)
-            accounts.settle(cursor, loaded.values(), active_policy(), now)
 
 
 def _refold(query: str, parameters: list[int], now: int) -> int:
