@@ -59,9 +59,49 @@ def address_ids(addresses: Iterable[Address]) -> dict[Address, int]:
 
 
 def link(delivery: int, number: int) -> str | None:
-    """Where that link of the delivery's mailing leads, None where there is none."""
+    """Where that link of the delivery's mailing leads, None where there is none.
+
+    One that confirms is not among them: see ``confirmation``.
+    """
     return (
-        models.Link.objects.filter(mailing__delivery=delivery, number=number)
+        models.Link.objects.filter(mailing__delivery=delivery, number=number, confirms__isnull=True)
         .values_list("url", flat=True)
         .first()
     )
+
+
+class Confirmation(msgspec.Struct, frozen=True):
+    """A link by which a person confirms, and who they are.
+
+    ``url``: the page that it leads to, empty for our own. ``topic``: what they confirm, None for
+    everything. ``method``: ``standard`` or ``custom``.
+    """
+
+    address: Address
+    mailing: str
+    url: str
+    topic: str | None
+    method: str
+    number: int
+
+
+def confirmation(delivery: int, number: int) -> Confirmation | None:
+    """What that link of the delivery's mailing confirms, None where it confirms nothing."""
+    row = (
+        models.Delivery.objects.filter(
+            pk=delivery, mailing__link__number=number, mailing__link__confirms__isnull=False
+        )
+        .values_list(
+            "address__channel",
+            "address__value",
+            "mailing__name",
+            "mailing__link__url",
+            "mailing__link__topic",
+            "mailing__link__confirms",
+        )
+        .first()
+    )
+    if row is None:
+        return None
+    address = Address(cast(Channel, row[0]), row[1])
+    return Confirmation(address, row[2], row[3], row[4], cast(str, row[5]), number)

@@ -81,12 +81,19 @@ class Mailing(models.Model):
 
 
 class Link(models.Model):
-    """An address that a mailing links to, by the number in its click tokens."""
+    """An address that a mailing links to, by the number in its click tokens.
+
+    One with ``confirms`` confirms consent, by that method (``standard`` or ``custom``), to the
+    topic, or to everything where it has none. Its ``url`` is the page that it then leads to; an
+    empty one is our own page of thanks.
+    """
 
     pk = models.CompositePrimaryKey("mailing_id", "number")
     mailing = models.ForeignKey(Mailing, on_delete=models.CASCADE, db_index=False)
     number = models.IntegerField()
     url = models.TextField()
+    confirms = models.CharField(max_length=16, null=True)
+    topic = models.CharField(max_length=100, null=True)
 
 
 class Delivery(models.Model):

@@ -171,6 +171,8 @@ class Migration(migrations.Migration):
                 ),
                 ("number", models.IntegerField()),
                 ("url", models.TextField()),
+                ("confirms", models.CharField(max_length=16, null=True)),
+                ("topic", models.CharField(max_length=100, null=True)),
                 (
                     "mailing",
                     models.ForeignKey(
