@@ -6,8 +6,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -16,10 +15,9 @@ from rich.console import Console
 
 from benchmarks import measuring
 from benchmarks.history import history
-from benchmarks.measuring import Figure, Target
+from benchmarks.measuring import DATABASES, Figure, Target
 
 TARGET: Final = Target(ratio=4, rate=10_000)
-DATABASES: Final = ("sqlite", "postgresql")
 _PROCESS: Final = "benchmarks.fold_process"
 
 
@@ -36,12 +34,12 @@ def measure(
     found: dict[str, list[tuple[dict[str, Any], float]]] = {name: [] for name in databases}
     with tempfile.TemporaryDirectory(prefix="goodstanding-bench-") as name, ExitStack() as stack:
         folder = Path(name)
-        server = _server(stack) if "postgresql" in databases else ""
+        server = measuring.postgresql(stack) if "postgresql" in databases else ""
         for number in range(repeat):
             lines, rows = folder / f"{number}.jsonl", folder / f"{number}.rows"
             with lines.open("wb") as file:
                 file.writelines(history(events, seed + number))
-            with _database("sqlite", server) as place:
+            with measuring.database("sqlite", server) as place:
                 wrote = measuring.run(_PROCESS, "spy", str(lines), str(batch), str(rows), **place)
             if tell is not None:
                 tell.print(f"Repeat {number + 1}: {_said(wrote)}")
@@ -69,9 +67,9 @@ def _once(
     database: str, server: str, lines: Path, rows: Path, batch: int
 ) -> tuple[dict[str, Any], float]:
     """The import's measurement, and the seconds of the yardstick right before it."""
-    with _database(database, server) as place:
+    with measuring.database(database, server) as place:
         bare = measuring.run(_PROCESS, "yardstick", str(rows), **place)
-    with _database(database, server) as place:
+    with measuring.database(database, server) as place:
         ours = measuring.run(_PROCESS, "import", str(lines), str(batch), **place)
     return ours, bare["seconds"]
 
@@ -90,27 +88,6 @@ def _figure(database: str, events: int, found: list[tuple[dict[str, Any], float]
         memory_before=last["memory_before"],
         shares=last["shares"],
     )
-
-
-def _server(stack: ExitStack) -> str:
-    from tests import postgres
-
-    return stack.enter_context(postgres.running())
-
-
-@contextmanager
-def _database(kind: str, server: str) -> Iterator[dict[str, str]]:
-    """An empty home and database: the environment that names them."""
-    from tests import postgres
-
-    with (
-        tempfile.TemporaryDirectory(prefix="goodstanding-bench-home-") as home,
-        ExitStack() as stack,
-    ):
-        place = {"GOODSTANDING_HOME": home}
-        if kind == "postgresql":
-            place["DATABASE_URL"] = stack.enter_context(postgres.fresh_database(server))
-        yield place
 
 
 def main(

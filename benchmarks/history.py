@@ -35,12 +35,14 @@ _SAYS_GOODBYE: Final = (
     ("complained", "arf", 0.0015),
 )
 _SECONDS: Final = 86_400
-_GIVEN: Final = (
-    "ann ben cleo dan eva finn gus hana ivo jo kim leo mia nils ora pat rui sam tess uma"
-)
-_FAMILY: Final = (
-    "adler baker costa dubois eriksen fischer garcia hansen ito jones kumar lopez moreau"
-)
+GIVEN: Final = [
+    "ann", "ben", "cleo", "dan", "eva", "finn", "gus", "hana", "ivo", "jo", "kim", "leo", "mia",
+    "nils", "ora", "pat", "rui", "sam", "tess", "uma",
+]  # fmt: skip
+FAMILY: Final = [
+    "adler", "baker", "costa", "dubois", "eriksen", "fischer", "garcia", "hansen", "ito",
+    "jones", "kumar", "lopez", "moreau",
+]  # fmt: skip
 _DOMAINS: Final = 60
 _NETWORKS: Final = ("192.0.2", "198.51.100", "203.0.113")
 _AGENTS: Final = (
@@ -127,7 +129,7 @@ class _History:
 
     def _address(self, number: int) -> str:
         chance = self.chance
-        local = f"{chance.choice(_GIVEN.split())}.{chance.choice(_FAMILY.split())}{number}"
+        local = f"{chance.choice(GIVEN)}.{chance.choice(FAMILY)}{number}"
         domain = f"mail{int(chance.random() ** 2 * _DOMAINS)}.example"
         if number % 200 == 7:
             return f"{local}@bücher{number % 7}.example"
