@@ -30,6 +30,9 @@ class FakeStamp:
     def click_url(self, n: int, /) -> str:
         return f"https://news.example.com/c/{n}?s=1&t=2"
 
+    def confirm_url(self, n: int, /) -> str:
+        return f"https://news.example.com/confirm/{n}?a=1&b=2"
+
 
 STAMP: Stamp = FakeStamp()
 

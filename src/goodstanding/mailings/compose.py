@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import html
 import re
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 import msgspec
 from django.utils.safestring import mark_safe
 
 from goodstanding.core import addresses
-from goodstanding.mailings import inlining, links, merge, mime, plaintext
+from goodstanding.mailings import confirming, inlining, links, merge, mime, plaintext
+from goodstanding.mailings.confirming import Confirm
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -22,7 +24,13 @@ if TYPE_CHECKING:
     from goodstanding.mailings.signing import Signer
 
 BULK: Final = frozenset({"broadcast", "sequence"})
-"""Purposes that must let everybody leave, and say who writes."""
+"""Purposes that must let everybody leave, and say who writes. Only in these are opens and links
+counted: nobody has agreed to that who gets a receipt, or is asked to confirm, or is written to by
+another person."""
+SIGNED_OFF: Final = BULK | {confirming.PURPOSE}
+"""Purposes that must say where the sender is."""
+PERSONAL: Final = "one_off"
+"""The purpose of what looks like one person's mail to another, for that it is."""
 AUTOMATIC: Final = frozenset({"transactional", "confirmation"})
 """Purposes of which no person presses the button: marked so (RFC 3834 section 5)."""
 
@@ -61,6 +69,8 @@ class Content(msgspec.Struct, frozen=True, kw_only=True):
     postal_address: str = ""
     purpose: str = "broadcast"
     topic: str | None = None
+    confirms: tuple[Confirm, ...] = ()
+    """What a request for confirmation links to; none: one link, to everything."""
 
 
 class Stamp(Protocol):
@@ -109,6 +119,9 @@ class Stamp(Protocol):
     def click_url(self, n: int, /) -> str:
         """What stands for link number ``n`` of :attr:`Compiled.links`."""
 
+    def confirm_url(self, n: int, /) -> str:
+        """Where link number ``n`` of :attr:`Compiled.confirms` leads: the page that asks."""
+
 
 class ContentError(ValueError):
     """A content that must not be sent. ``problems``: one plain sentence each."""
@@ -129,8 +142,10 @@ class _Made(NamedTuple):
     """What slots are made with: the same for all recipients."""
 
     postal: str
-    addresses: Sequence[_Slotted]
+    addresses: Sequence[_Slotted] = ()
     """What makes the addresses that merge fields decide."""
+    confirms: Mapping[str, int] = MappingProxyType({})
+    """Which of the links that confirm a merge field is."""
 
 
 class _Slotted(NamedTuple):
@@ -169,21 +184,26 @@ class Compiled:
 
     links: tuple[str, ...]
     """The web addresses of the HTML part that go by a click link, each once, in order."""
+    confirms: tuple[Confirm, ...]
+    """The links that confirm, in order."""
 
     def __init__(
         self,
         content: Content,
         links: tuple[str, ...],
+        confirms: tuple[Confirm, ...],
         subject: _Slotted,
         parts: Sequence[tuple[str, _Slotted]],
         addresses: Sequence[tuple[int, _Slotted]],
         signer: Signer | None,
     ) -> None:
         self.links = links
+        self.confirms = confirms
         self._signer = signer
         self._addresses = addresses
         self._templates = {"subject": subject, **dict(parts)}
-        self._bulk = content.purpose in BULK
+        self._leaving = content.purpose in BULK or _offers_leaving(content)
+        self._personal = content.purpose == PERSONAL
         self._senders = mime.mailbox("From", content.from_name, _sender(content.from_address))
         if content.reply_to:
             self._senders += mime.mailbox("Reply-To", "", _sender(content.reply_to))
@@ -267,7 +287,7 @@ class Compiled:
             f"Date: {mime.date(stamp.date // 1_000_000)}\r\n",
             f"Message-ID: <{message_id}>\r\n",
         ]
-        if self._bulk:
+        if self._leaving:
             mailto = stamp.unsubscribe_mailto
             by_mail = f"<{mailto}>,\r\n " if mailto else ""
             lines.append(
@@ -278,7 +298,7 @@ class Compiled:
             if stamp.list_id:
                 lines.append(f"List-Id: <{stamp.list_id}>\r\n")
                 given.append(stamp.list_id)
-        if stamp.feedback_id:
+        if stamp.feedback_id and not self._personal:
             names = [_NOT_IN_FEEDBACK_ID.sub("_", name) for name in stamp.feedback_id]
             lines.append(f"Feedback-ID: {':'.join(names)}\r\n")
         if _NOT_IN_HEADER.search("".join(given)):
@@ -301,8 +321,12 @@ def compile_content(
     Raises:
         ContentError: with everything that is wrong, and on which line.
     """
-    known = OURS.union(name for name in fields if not name.startswith(_SLOT))
-    problems = _header_problems(content)
+    confirms, problems = _confirms(content)
+    known = OURS.union(
+        (name for name in fields if not name.startswith(_SLOT) and not confirming.is_field(name)),
+        confirming.fields(confirms) or _misplaced(content),
+    )
+    problems += _header_problems(content)
     subject = _template("subject", content.subject, known, problems, markup=False)
     texts = {"text": content.text, "html": content.html}
     given = {kind: _source(text) for kind, text in texts.items() if text is not None}
@@ -311,21 +335,27 @@ def compile_content(
     found = {}
     for kind, source in given.items():
         template = _template(kind, source, known, problems, markup=kind == "html")
-        if template is not None and content.purpose in BULK:
-            problems += _footer_problems(kind, source, template)
+        if template is not None:
+            problems += _footer_problems(kind, source, template, _wanted(content, confirms))
         found[kind] = template
-    page = _page(given["html"], known, problems) if "html" in given else None
+    problems += _confirm_problems(content, confirms, {"subject": subject, **found})
+    page = _page(given["html"], content, known, confirms, problems) if "html" in given else None
     if problems or subject is None:
         raise ContentError(problems)
-    made = _Made(_source(content.postal_address).strip(), page.addresses if page else ())
+    made = _Made(
+        _source(content.postal_address).strip(),
+        page.addresses if page else (),
+        confirming.fields(confirms),
+    )
     if page is not None:
         found["html"] = _final(page.html, page.names, markup=True)
         if "text" not in found:
-            found = {"text": _text_of(page, content), **found}
+            found = {"text": _text_of(page, _wanted(content, confirms)), **found}
     # Text comes first: the last alternative is the one preferred (RFC 2046 section 5.1.4).
     compiled = Compiled(
         content,
         page.links if page else (),
+        confirms,
         _slotted(subject, made, markup=False),
         [
             ("plain" if kind == "text" else kind, _slotted(template, made, markup=kind == "html"))
@@ -377,7 +407,13 @@ class _Page(NamedTuple):
     """Where each of the addresses stands."""
 
 
-def _page(source: str, known: Collection[str], problems: list[str]) -> _Page | None:
+def _page(
+    source: str,
+    content: Content,
+    known: Collection[str],
+    confirms: Sequence[Confirm],
+    problems: list[str],
+) -> _Page | None:
     """Make an HTML part ready; what is wrong with it is added to ``problems``."""
     written = links.scan(source)
     wrong = [
@@ -390,7 +426,8 @@ def _page(source: str, known: Collection[str], problems: list[str]) -> _Page | N
     if written.unclosed is not None:
         wrong.append(f"html, line {written.unclosed}: a tag is not closed")
     problems += wrong
-    addresses = [_address(each, known, problems) for each in written.built]
+    made = _Made("", (), confirming.fields(confirms))
+    addresses = [_address(each, known, made, problems) for each in written.built]
     if problems:
         return None
     try:
@@ -399,13 +436,15 @@ def _page(source: str, known: Collection[str], problems: list[str]) -> _Page | N
         problems.append(f"html: {error}")
         return None
     scanned = links.scan(source)
-    urls = tuple(dict.fromkeys(place.url for place in scanned.places))
+    counted = scanned.places if content.purpose in BULK else []
+    urls = tuple(dict.fromkeys(place.url for place in counted))
     numbers = {url: n for n, url in enumerate(urls)}
     built = [
         (each.start, each.end, f'"{{{{ {_ADDRESS}{n} }}}}"') for n, each in enumerate(scanned.built)
     ]
-    slots = [(p.start, p.end, f'"{{{{ {_CLICK}{numbers[p.url]} }}}}"') for p in scanned.places]
-    slots.append((scanned.body_end, scanned.body_end, f"{{{{ {_PIXEL} }}}}"))
+    slots = [(p.start, p.end, f'"{{{{ {_CLICK}{numbers[p.url]} }}}}"') for p in counted]
+    if content.purpose in BULK:
+        slots.append((scanned.body_end, scanned.body_end, f"{{{{ {_PIXEL} }}}}"))
     return _Page(
         html=_replaced(source, [*slots, *built]),
         plain=_replaced(source, built),
@@ -431,7 +470,9 @@ def page_as_shown(source: str) -> str:
         return _source(source)
 
 
-def _address(built: links.Built, known: Collection[str], problems: list[str]) -> _Slotted | None:
+def _address(
+    built: links.Built, known: Collection[str], made: _Made, problems: list[str]
+) -> _Slotted | None:
     try:
         template = merge.parse(built.template, known, markup=False)
     except merge.MergeError as exc:
@@ -440,21 +481,20 @@ def _address(built: links.Built, known: Collection[str], problems: list[str]) ->
             for line, text in exc.problems
         ]
         return None
-    return _slotted(template, _Made("", ()), markup=False)
+    return _slotted(template, made, markup=False)
 
 
-def _text_of(page: _Page, content: Content) -> merge.Merge:
+def _text_of(page: _Page, wanted: Sequence[_Wanted]) -> merge.Merge:
     """The text part that a mail without one gets from its HTML."""
     try:
         source = plaintext.from_html(page.plain)
     except plaintext.NoText as error:
         raise ContentError([f"html: {error}; give a text too"]) from None
     template = _final(source, page.names, markup=False)
-    if content.purpose in BULK:
-        seen = {part.name for part in template.parts if isinstance(part, merge.Field)}
-        missing = [f"{{{{ {name} }}}}\n" for name in (POSTAL, UNSUBSCRIBE) if name not in seen]
-        if missing:
-            template = merge.parse("".join([source, "\n", *missing]), page.names, markup=False)
+    seen = {part.name for part in template.parts if isinstance(part, merge.Field)}
+    missing = [f"{{{{ {each.names[0]} }}}}\n" for each in wanted if seen.isdisjoint(each.names)]
+    if missing:
+        template = merge.parse("".join([source, "\n", *missing]), page.names, markup=False)
     return template
 
 
@@ -486,7 +526,7 @@ def _header_problems(content: Content) -> list[str]:
             problems.append(f"{name}: {exc}")
     if not mime.one_line(content.subject):
         problems.append("subject: it is empty")
-    if content.purpose in BULK and not content.postal_address.strip():
+    if content.purpose in SIGNED_OFF and not content.postal_address.strip():
         problems.append(
             f"a {content.purpose} must say where the sender is: no postal address is set"
         )
@@ -512,22 +552,92 @@ def _template(
         return None
 
 
-def _footer_problems(kind: str, source: str, template: merge.Merge) -> list[str]:
+class _Wanted(NamedTuple):
+    """What everybody must see: one of these merge fields."""
+
+    names: Sequence[str]
+    what: str
+
+
+def _wanted(content: Content, confirms: Sequence[Confirm]) -> list[_Wanted]:
+    """What the parts of a mail must hold, in the order in which a text gets what it lacks."""
+    wanted = []
+    if content.purpose == confirming.PURPOSE:
+        wanted.append(_Wanted([*confirming.fields(confirms)], "a link to confirm by"))
+    if content.purpose in SIGNED_OFF:
+        wanted.append(_Wanted([POSTAL], "the postal address"))
+    if content.purpose in BULK:
+        wanted.append(_Wanted([UNSUBSCRIBE], "an unsubscribe link"))
+    return wanted
+
+
+def _footer_problems(
+    kind: str, source: str, template: merge.Merge, wanted: Sequence[_Wanted]
+) -> list[str]:
     """What everybody must see may hang on no condition and hide in no comment."""
     commented = links.scan(source).commented if kind == "html" else []
     problems = []
-    for name, what in ((UNSUBSCRIBE, "an unsubscribe link"), (POSTAL, "the postal address")):
-        seen = sum(isinstance(p, merge.Field) and p.name == name for p in template.parts)
+    for names, what in wanted:
+        seen = sum(isinstance(p, merge.Field) and p.name in names for p in template.parts)
         hidden = sum(
             links.within(match.start(), commented)
-            for match in re.finditer(rf"{{{{\s*{name}\s*}}}}", source)
+            for match in re.finditer(
+                rf"{{{{\s*(?:{'|'.join(map(re.escape, names))})\s*}}}}", source
+            )
         )
         if seen <= hidden:
             problems.append(
-                f"{kind}: {what} is missing: write {{{{ {name} }}}} where everybody sees it,"
+                f"{kind}: {what} is missing: write {{{{ {names[0]} }}}} where everybody sees it,"
                 " outside of any condition and comment"
             )
     return problems
+
+
+def _confirms(content: Content) -> tuple[tuple[Confirm, ...], list[str]]:
+    """The links by which a mail is confirmed, and what is wrong with them."""
+    if content.purpose == confirming.PURPOSE:
+        confirms = content.confirms or (confirming.Confirm(),)
+        return confirms, confirming.problems(confirms)
+    wrong = f"links to confirm by are for a confirmation, not for a {content.purpose}"
+    return (), [wrong] if content.confirms else []
+
+
+def _misplaced(content: Content) -> set[str]:
+    """Fields that only a confirmation has: known, so that what is wrong with them is said once."""
+    return confirming.fields_in(
+        "\n".join((content.subject, content.html or "", content.text or ""))
+    )
+
+
+def _confirm_problems(
+    content: Content, confirms: Sequence[Confirm], found: Mapping[str, merge.Merge | None]
+) -> list[str]:
+    """Whether the mail holds each of its links that confirm, and no other."""
+    used = {kind: template.names() for kind, template in found.items() if template is not None}
+    misplaced = [
+        (kind, name)
+        for kind, names in used.items()
+        if not confirms or kind == "subject"
+        for name in sorted(filter(confirming.is_field, names))
+    ]
+    if misplaced:
+        there = (
+            "the text of a confirmation"
+            if confirms
+            else f"a confirmation, not for a {content.purpose}"
+        )
+        return [f"{kind}: {{{{ {name} }}}} is for {there}" for kind, name in misplaced]
+    # Where there is one link alone, every part must have it.
+    return confirming.unused(confirms, set().union(*used.values())) if len(confirms) > 1 else []
+
+
+_LEAVING: Final = re.compile(rf"\b(?:{UNSUBSCRIBE}|{PREFERENCES})\b")
+
+
+def _offers_leaving(content: Content) -> bool:
+    """Whether it holds a link by which one leaves, so that its headers may have it too."""
+    sources = (content.html or "", content.text or "")
+    return any(_LEAVING.search(tag) for source in sources for tag in merge.TAG.findall(source))
 
 
 def _replaced(source: str, edits: list[tuple[int, int, str]]) -> str:
@@ -588,6 +698,8 @@ def _value_of(name: str, made: _Made) -> Callable[[_Scope], str]:
         return lambda scope: scope.stamp.preferences_url
     if name == _PIXEL:
         return _pixel
+    if (confirm := made.confirms.get(name)) is not None:
+        return lambda scope: scope.stamp.confirm_url(confirm)
     if name.startswith(_CLICK):
         number = int(name.removeprefix(_CLICK))
         return lambda scope: scope.stamp.click_url(number)
@@ -623,6 +735,8 @@ class _Trial:
 
     def click_url(self, n: int, /) -> str:
         return f"https://example.com/{n}"
+
+    confirm_url = click_url
 
 
 _TRIAL: Final = _Trial()

@@ -36,7 +36,9 @@ _WEB: Final = re.compile(r"https?://[^/]", re.IGNORECASE)
 _SETTLED: Final = re.compile(
     rf"\s*(?:https?://[^/?#\s{FIELD_MARK}{TAG_MARK}]+[/?#]|mailto:|tel:|sms:)", re.IGNORECASE
 )
-_OURS: Final = re.compile(r"\s*{{\s*(?:unsubscribe_url|preferences_url)\s*}}\s*")
+_OURS: Final = re.compile(
+    r"\s*{{\s*(?:unsubscribe_url|preferences_url|confirm_url(?:_\w+)?)\s*}}\s*"
+)
 _ALLOWED: Final = re.compile(r"https?://[^/?#\s]|mailto:|tel:|sms:|cid:", re.IGNORECASE)
 _AROUND: Final = "".join(map(chr, range(33)))
 _WITHIN: Final = re.compile(r"[\t\n\r]")

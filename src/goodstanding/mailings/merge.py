@@ -61,6 +61,11 @@ class Merge:
         self._template = template
         self.parts = parts
 
+    def names(self) -> set[str]:
+        """Every merge field that it uses, wherever."""
+        fields = {part.name for part in self.parts if isinstance(part, Field)}
+        return fields.union(*(part.names for part in self.parts if isinstance(part, Block)))
+
     def render_block(self, block: Block, values: Mapping[str, str]) -> str:
         """Render one block; ``values`` must have every one of its names."""
         context = Context(
