@@ -18,7 +18,7 @@ from goodstanding.core.events import SECOND, Event
 from goodstanding.intake import understanding
 from goodstanding.intake.models import MAIL, NOT_UNDERSTOOD, UNDERSTOOD, Kept, Spooled
 from goodstanding.intake.spool import ALIAS
-from goodstanding.intake.understanding import Heard, NotUnderstood
+from goodstanding.intake.understanding import Confirmations, Heard, HeardVisit, NotUnderstood
 from goodstanding.ledger import lookup
 from goodstanding.ledger.lookup import Found
 from goodstanding.ledger.recording import record
@@ -66,8 +66,9 @@ def digest(now: int, limit: int = 500) -> Digested:
     found = lookup.deliveries(
         delivery for each in rows if each.heard is not None for delivery in each.heard.deliveries
     )
+    confirmations = _confirmations(rows)
     for each in rows:
-        _understand(each, found)
+        _understand(each, found, confirmations)
     _record(rows, now)
     _move(rows)
     return Digested(
@@ -117,11 +118,17 @@ def _hear(each: _Row) -> None:
         _spoilt(each, error)
 
 
-def _understand(each: _Row, found: dict[int, Found]) -> None:
+def _confirmations(rows: list[_Row]) -> Confirmations:
+    """What those rows confirm that came by such a link; they are few."""
+    links = {each.heard.confirms for each in rows if isinstance(each.heard, HeardVisit)}
+    return {named: lookup.confirmation(*named) for named in links if named is not None}
+
+
+def _understand(each: _Row, found: dict[int, Found], confirmations: Confirmations) -> None:
     if each.heard is None:
         return
     try:
-        events = understanding.events(each.heard, found)
+        events = understanding.events(each.heard, found, confirmations)
         msgspec.json.encode(events)
         each.events = events
         each.note = ", ".join(dict.fromkeys(_told(event) for event in events))

@@ -1,4 +1,4 @@
-"""What recipients reach over HTTP: leaving, preferences, the pixel, links.
+"""What recipients reach over HTTP: leaving, preferences, confirming, the pixel, links.
 
 Whoever holds a token of ours may leave; nobody signs in, nothing sets a cookie, and no page needs
 a script. A GET changes nothing: programs fetch every link of a mail before anybody reads it.
@@ -18,16 +18,18 @@ from django.db import Error
 from django.http import HttpRequest, HttpResponse
 from django.http.multipartparser import MultiPartParserError
 from django.shortcuts import render
+from django.utils.encoding import iri_to_uri
 from django.utils.translation import gettext
 from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_http_methods
 
+from goodstanding.core.addresses import Address
 from goodstanding.intake import spool, tokens
 from goodstanding.intake.machines import LONGEST_AGENT, TELLING
 from goodstanding.intake.models import HTTP
 from goodstanding.intake.spool import SpoolFailed, Visit
 from goodstanding.ledger import lookup
-from goodstanding.ledger.lookup import Found
+from goodstanding.ledger.lookup import Confirmation
 
 GIF: Final = base64.b64decode("R0lGODlhAQABAIAAAAAAAP///yH5BAEAAAAALAAAAAABAAEAAAIBRAA7")
 """One transparent pixel."""
@@ -55,6 +57,35 @@ def preferences(request: HttpRequest, token: str) -> HttpResponse:
 
 
 @csrf_exempt
+@require_http_methods(["GET", "HEAD", "POST"])
+def confirm(request: HttpRequest, token: str) -> HttpResponse:
+    """A link of a request for confirmation: a page that asks, and what its button does."""
+    numbers = tokens.named("confirm", token, 2)
+    if numbers is None:
+        return _refused(request)
+    delivery, number = numbers
+    asked: Confirmation | None = None
+    try:
+        asked = lookup.confirmation(delivery, number)
+    except Error as error:
+        # The token is ours: what it confirms can be looked up when the visit is understood.
+        _log.error("A link that confirms could not be looked up: %s", type(error).__name__)
+    else:
+        if asked is None:
+            return _refused(request)
+    about = {"sender": _sender() or gettext("us")}
+    if asked is not None:
+        about |= {"topic": asked.topic or "", "address": _masked(asked.address)}
+    if request.method != "POST":
+        return _page(request, "confirm.html", about, leads_on=asked is None or bool(asked.url))
+    if not _heard(request, Visit("confirm", delivery, link=number)):
+        return _busy(request)
+    if asked is None or not _is_web(asked.url):
+        return _page(request, "confirmed.html", about)
+    return _guarded(_redirect(303, asked.url))
+
+
+@csrf_exempt
 @require_http_methods(["GET", "HEAD"])
 def opened(request: HttpRequest, token: str) -> HttpResponse:
     """The pixel. Always a picture, whatever the token."""
@@ -76,11 +107,20 @@ def link(request: HttpRequest, token: str) -> HttpResponse:
     except Error as error:
         _log.error("A link could not be looked up: %s", type(error).__name__)
         return _busy(request)
-    if url is None or urlsplit(url).scheme not in ("http", "https"):
+    if url is None or not _is_web(url):
         return _refused(request)
     # Who clicked is let through even where it cannot be written down.
     _heard(request, Visit("link", delivery, link=number, url=url))
-    return _guarded(HttpResponse(status=302, headers={"Location": url}))
+    return _guarded(_redirect(302, url))
+
+
+def _is_web(url: str) -> bool:
+    return urlsplit(url).scheme in ("http", "https")
+
+
+def _redirect(status: int, url: str) -> HttpResponse:
+    # A header is ASCII, or what is not would arrive there as something else.
+    return HttpResponse(status=status, headers={"Location": iri_to_uri(url)})
 
 
 def _leave(request: HttpRequest, page: str, token: str) -> HttpResponse:
@@ -133,35 +173,45 @@ def _heard(request: HttpRequest, visit: Visit) -> bool:
 
 def _about(delivery: int) -> dict[str, Any]:
     """What a page may say of a delivery. One can leave even where nothing can be looked up."""
-    options = settings.OPTIONS
-    about: dict[str, Any] = {
-        "sender": options.sender_name or options.sender_address.rpartition("@")[2],
-        "more": tokens.preferences(delivery),
-    }
+    about: dict[str, Any] = {"sender": _sender(), "more": tokens.preferences(delivery)}
     try:
         found = lookup.deliveries([delivery]).get(delivery)
     except Error as error:
         _log.error("A delivery could not be looked up: %s", type(error).__name__)
         found = None
     if found is not None:
-        about |= {"topic": found.topic, "address": _masked(found)}
+        about |= {"topic": found.topic, "address": _masked(found.address)}
     return about
 
 
-def _masked(found: Found) -> str:
+def _sender() -> str:
+    """Who writes, as people know them."""
+    options = settings.OPTIONS
+    return str(options.sender_name or options.sender_address.rpartition("@")[2])
+
+
+def _masked(address: Address) -> str:
     """Enough of an address for its owner to know it, too little for anybody else."""
-    local, at, domain = found.address.value.rpartition("@")
+    local, at, domain = address.value.rpartition("@")
     return f"{local[:1]}…@{domain}" if at else f"…{domain[-2:]}"
 
 
 def _page(
-    request: HttpRequest, template: str, context: dict[str, Any], status: int = 200
+    request: HttpRequest,
+    template: str,
+    context: dict[str, Any],
+    status: int = 200,
+    *,
+    leads_on: bool = False,
 ) -> HttpResponse:
+    """A page of ours; ``leads_on``: what its button does may end on somebody else's page."""
+    # Browsers hold what a form is answered with to this too, redirect after redirect.
+    targets = "'self' https: http:" if leads_on else "'self'"
     nonce = secrets.token_urlsafe(12)
     context = {"sender": "", **context, "nonce": nonce}
     response = render(request, f"intake/{template}", context, status=status)
     response["Content-Security-Policy"] = (
-        f"default-src 'none'; style-src 'nonce-{nonce}'; form-action 'self'; "
+        f"default-src 'none'; style-src 'nonce-{nonce}'; form-action {targets}; "
         "base-uri 'none'; frame-ancestors 'none'"
     )
     return _guarded(response)

@@ -39,8 +39,9 @@ class Envelope(msgspec.Struct, frozen=True, rename={"sender": "from", "recipient
 class Visit(msgspec.Struct, frozen=True, omit_defaults=True):
     """A visit over HTTP by somebody who holds a token of ours for ``delivery``.
 
-    ``door`` is ``open``, ``link``, ``one_click`` (RFC 8058) or ``page``; ``act`` the button that
-    was pressed on a page. ``headers`` holds only those by which machines are known.
+    ``door`` is ``open``, ``link``, ``confirm``, ``one_click`` (RFC 8058) or ``page``; ``act`` the
+    button that was pressed on a page, ``link`` the number of the link followed, or confirmed by.
+    ``headers`` holds only those by which machines are known.
     """
 
     door: str

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from importlib import resources
+from types import MappingProxyType
 from typing import Any, Final
 
 import msgspec
@@ -21,7 +22,7 @@ from goodstanding.intake.letters import Letter
 from goodstanding.intake.mailboxes import Mailbox
 from goodstanding.intake.models import MAIL, Spooled
 from goodstanding.intake.spool import Envelope, Visit
-from goodstanding.ledger.lookup import Found
+from goodstanding.ledger.lookup import Confirmation, Found
 
 BEFORE_SENT: Final = 600 * SECOND
 """How far before the sending a mail's Date may lie: clocks differ."""
@@ -53,6 +54,14 @@ class HeardVisit(msgspec.Struct, frozen=True):
         """What it is about."""
         return {self.visit.delivery}
 
+    @property
+    def confirms(self) -> tuple[int, int] | None:
+        """The delivery and the number of the link by which it confirms, if it does."""
+        visit = self.visit
+        if visit.door != "confirm" or visit.link is None:
+            return None
+        return visit.delivery, visit.link
+
 
 Heard = Letter | HeardVisit
 
@@ -69,14 +78,24 @@ def hear(row: Spooled) -> Heard:
     return HeardVisit(row.pk, row.received_at, msgspec.json.decode(row.envelope, type=Visit))
 
 
-def events(heard: Heard, found: Mapping[int, Found]) -> list[Event]:
+Confirmations = Mapping[tuple[int, int], Confirmation | None]
+"""What links confirm, by delivery and number."""
+
+
+def events(
+    heard: Heard, found: Mapping[int, Found], confirmations: Confirmations = MappingProxyType({})
+) -> list[Event]:
     """What it says, as one event or more.
 
     Raises:
         NotUnderstood: it says nothing that we know how to believe.
     """
     if isinstance(heard, HeardVisit):
-        return [_of_visit(heard, _known(heard.visit.delivery, found))]
+        known = _known(heard.visit.delivery, found)
+        if heard.visit.door == "confirm":
+            asked = confirmations.get(heard.confirms) if heard.confirms else None
+            return _of_confirmation(heard, known, asked)
+        return [_of_visit(heard, known)]
     said: dict[str, Event] = {}
     why = "it carries no token of ours"
     for mailbox, delivery in _about(heard):
@@ -103,7 +122,7 @@ _WORDS: Final = {
 def _of_visit(heard: HeardVisit, found: Found) -> Event:
     visit = heard.visit
     if visit.door in ("open", "link"):
-        return _of_fetch(heard, found)
+        return _of_fetch(heard, found, visit.url)
     detail: dict[str, Any] = {"user_agent": visit.user_agent}
     topic = None
     if visit.door == "one_click":
@@ -123,7 +142,26 @@ def _of_visit(heard: HeardVisit, found: Found) -> Event:
     return _event(found, kind, heard.received_at, source, key, detail, topic=topic)
 
 
-def _of_fetch(heard: HeardVisit, found: Found) -> Event:
+def _of_confirmation(heard: HeardVisit, found: Found, asked: Confirmation | None) -> list[Event]:
+    """The person's word; and they followed a link of the mail, which therefore arrived.
+
+    A word has a key of its own at each press, like those by which one leaves: who confirms, leaves
+    and then confirms again has come back.
+    """
+    if asked is None:
+        raise NotUnderstood("the link that its token names confirms nothing")
+    visit = heard.visit
+    detail: dict[str, Any] = {
+        "method": asked.method,
+        "link": asked.number,
+        "user_agent": visit.user_agent,
+    }
+    key = f"confirmed:{found.delivery}:{asked.number}:{heard.received_at}"
+    said = _event(found, "confirmed", heard.received_at, "link", key, detail, topic=asked.topic)
+    return [said, _of_fetch(heard, found, asked.url)]
+
+
+def _of_fetch(heard: HeardVisit, found: Found, url: str | None) -> Event:
     visit = heard.visit
     verdict = machines.judge(visit.method, visit.user_agent, visit.headers)
     kind = "opened" if visit.door == "open" else "clicked"
@@ -132,8 +170,8 @@ def _of_fetch(heard: HeardVisit, found: Found) -> Event:
         detail["rule"] = verdict.rule
     if visit.method != "GET":
         detail["method"] = visit.method
-    if visit.url is not None:
-        detail |= {"link": visit.link, "url": visit.url}
+    if url is not None:
+        detail |= {"link": visit.link, "url": url}
     return _event(
         found,
         f"machine_{kind}" if verdict.machine else kind,
