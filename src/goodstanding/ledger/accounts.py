@@ -53,7 +53,7 @@ DELIVERIES: Final = bulk.Table(
 FOLDED: Final = bulk.Table(models.Delivery, ("id", *_FOLDED))
 TOPICS: Final = bulk.Table(models.TopicStanding, ("address_id", "topic", *_BLOCKS))
 CHANGES: Final = bulk.Table(
-    models.Change, ("recorded_at", "address_id", "delivery_id", "old", "new")
+    models.Change, ("recorded_at", "address_id", "delivery_id", "old", "new", "event")
 )
 MAILING_TALLIES: Final = bulk.Table(models.MailingTally, ("mailing_id", "name", "count"))
 STATUS_TALLIES: Final = bulk.Table(models.StatusTally, ("day", "channel", "status", "count"))
@@ -219,12 +219,15 @@ def settle(
     now: int,
     *,
     facts: Mapping[int, MailingFacts] | None = None,
+    said: Iterable[tuple[Any, ...]] = (),
 ) -> dict[int, Standing]:
     """Decide where each address stands, and write all that differs from what is stored.
 
-    ``facts``: what else is to be written of mailings, by their ids.
+    ``facts``: what else is to be written of mailings, by their ids. ``said``: rows of changes that
+    tell what was said, before those that tell what it changed.
     """
     writing = _Writing(now, facts or {})
+    writing.changes.extend(said)
     standings = {}
     for account in accounts:
         standing = standings[account.id] = account.standing(policy, now)
@@ -284,7 +287,7 @@ class _Writing:
                 self.by_status[was] -= 1
         if was is None or was[2] != standing.status:
             before = was[2] if was is not None else ""
-            self.changes.append((self.now, account.id, None, before, standing.status))
+            self.changes.append((self.now, account.id, None, before, standing.status, None))
 
     def _topics(self, account: Account, standing: Standing) -> None:
         for topic, blocks in standing.topics.items():
@@ -310,7 +313,7 @@ class _Writing:
             self.folded.append((row.id, *new))
         was = old[1] if old is not None else ""
         if was != response:
-            self.changes.append((self.now, account.id, row.id, was, response))
+            self.changes.append((self.now, account.id, row.id, was, response, None))
         if mailing is None:
             return
         self._tally(mailing.id, old, new)

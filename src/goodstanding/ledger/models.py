@@ -150,13 +150,18 @@ class Event(models.Model):
 
 
 class Change(models.Model):
-    """A standing or a response that became another: for whoever wants to react."""
+    """A standing or a response that became another: for whoever wants to react.
+
+    Or something that was said for the first time, whether it changed anything or not: ``event`` is
+    then its key and ``new`` its kind. Read them by ``changes.after``, not by their ids alone.
+    """
 
     recorded_at = models.BigIntegerField()
     address_id = models.BigIntegerField()
     delivery_id = models.BigIntegerField(null=True)
     old = models.CharField(max_length=32)
     new = models.CharField(max_length=32)
+    event = models.CharField(max_length=200, null=True)
 
 
 class MailingTally(models.Model):

@@ -171,12 +171,16 @@ def _record(cursor: CursorWrapper, heard: list[_Heard], now: int, recorded: Reco
     for made, id_ in zip(new, bulk.new_ids(cursor, "ledger_delivery", len(new)), strict=True):
         made.id = id_
     stored = []
+    said = []
     for each, row in zip(fresh, placed, strict=True):
         if row is _NOWHERE:
             continue
         event = each.event
         account = loaded[ids[event.address]]
         hear(account, row, event, each.key)
+        delivery = row.id if row is not None else None
+        if KINDS[event.kind].starts:
+            said.append((now, account.id, delivery, "", event.kind, each.key))
         stored.append(
             (
                 account.id,
@@ -185,14 +189,14 @@ def _record(cursor: CursorWrapper, heard: list[_Heard], now: int, recorded: Reco
                 event.occurred_at,
                 now,
                 event.source,
-                row.id if row is not None else None,
+                delivery,
                 event.topic,
                 _with_mailing(each, row),
             )
         )
     EVENTS.insert(cursor, stored)
     recorded.stored += len(stored)
-    accounts.settle(cursor, loaded.values(), active_policy(), now, facts=raised)
+    accounts.settle(cursor, loaded.values(), active_policy(), now, facts=raised, said=said)
 
 
 def _tell(loaded: Iterable[Account], raised: dict[int, MailingFacts]) -> None:

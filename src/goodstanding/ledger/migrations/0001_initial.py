@@ -37,6 +37,7 @@ class Migration(migrations.Migration):
                 ("delivery_id", models.BigIntegerField(null=True)),
                 ("old", models.CharField(max_length=32)),
                 ("new", models.CharField(max_length=32)),
+                ("event", models.CharField(max_length=200, null=True)),
             ],
         ),
         migrations.CreateModel(
