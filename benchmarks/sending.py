@@ -36,7 +36,7 @@ def measure(
     """Measure it, each repeat right after its yardstick; a figure for each database.
 
     ``dkim``: the kind of key to sign with, ``rsa`` or ``ed25519``. ``profile``: where to write what
-    the event loop's thread did, for ``pstats``.
+    each thread did, for ``pstats``.
     """
     found: dict[str, list[tuple[dict[str, Any], float]]] = {name: [] for name in databases}
     with tempfile.TemporaryDirectory(prefix="goodstanding-bench-") as name, ExitStack() as stack:
@@ -153,7 +153,9 @@ def main(
     connections: Annotated[int, typer.Option(min=1, help="To the sink, at once.")] = 20,
     dkim: Annotated[str | None, typer.Option(help="Sign with a key: rsa, ed25519.")] = None,
     repeat: Annotated[int, typer.Option(min=1, help="How often; the median counts.")] = 3,
-    profile: Annotated[Path | None, typer.Option(help="Profile the event loop.")] = None,
+    profile: Annotated[
+        Path | None, typer.Option(help="Profile each thread, to FILE.THREAD.")
+    ] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="A line of JSON for each figure.")
     ] = False,

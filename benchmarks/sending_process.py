@@ -12,6 +12,8 @@ import pickle
 import sys
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -56,10 +58,8 @@ def send(profile: Path | None = None) -> None:
     bounces.read_reply("550 5.1.1 Unknown user")
     planned = _left()
     before, _ = memory_mb()
-    profiler = cProfile.Profile() if profile is not None else None
-    found = asyncio.run(_until_all_left(Worker(), profiler))
-    if profiler is not None:
-        profiler.dump_stats(str(profile))
+    with _profiled(profile):
+        found = asyncio.run(_until_all_left(Worker()))
     _print(messages=planned, memory=memory_mb()[1], memory_before=before, sent=_sent(), **found)
 
 
@@ -91,7 +91,26 @@ async def _hand_over(ready: list[tuple[str, str, bytes]], port: int, connections
     return time.perf_counter() - started
 
 
-async def _until_all_left(worker: Any, profiler: cProfile.Profile | None) -> dict[str, Any]:
+@contextmanager
+def _profiled(file: Path | None) -> Iterator[None]:
+    """Write what each thread does, for ``pstats``: to ``file`` with its name added."""
+    if file is None:
+        yield
+        return
+    profiles: dict[str, cProfile.Profile] = {}
+
+    def begin(*_: object) -> None:
+        own = profiles[threading.current_thread().name] = cProfile.Profile()
+        own.enable()
+
+    threading.setprofile(begin)
+    begin()
+    yield
+    for name, each in profiles.items():
+        each.dump_stats(f"{file}.{name}")
+
+
+async def _until_all_left(worker: Any) -> dict[str, Any]:
     loop = asyncio.get_running_loop()
     found: dict[str, Any] = {}
 
@@ -101,20 +120,20 @@ async def _until_all_left(worker: Any, profiler: cProfile.Profile | None) -> dic
 
         try:
             found["seconds"] = _watched(started) - started
-            found["shares"] = _shares(found["seconds"])
+            found["shares"] = {
+                name: (used - used_before.get(name, 0.0)) / found["seconds"]
+                for name, used in _used().items()
+            }
         except TimeoutError as error:
             found["error"] = str(error)
         finally:
             connections.close_all()
             loop.call_soon_threadsafe(worker.stop)
 
+    used_before = _used()
     started = time.perf_counter()
     watching = threading.Thread(target=watch, name="watching")
-    if profiler is not None:
-        profiler.enable()
     await worker.run(listen=False, ready=watching.start)
-    if profiler is not None:
-        profiler.disable()
     watching.join()
     if "error" in found:
         raise SystemExit(found["error"])
@@ -139,15 +158,15 @@ def _watched(started: float) -> float:
         time.sleep(_LOOK)
 
 
-def _shares(seconds: float) -> dict[str, float]:
-    """What part of the time each thread had a processor; the event loop's is the main one."""
+def _used() -> dict[str, float]:
+    """The seconds for which each thread had a processor; the event loop's is the main one."""
     named: dict[str, float] = {}
     for thread in threading.enumerate():
         if thread.ident is None or thread.name == "watching":
             continue
         used = time.clock_gettime(time.pthread_getcpuclockid(thread.ident))
         name = "event loop" if thread is threading.main_thread() else thread.name.rpartition("_")[0]
-        named[name] = named.get(name, 0.0) + used / seconds
+        named[name] = named.get(name, 0.0) + used
     return named
 
 
