@@ -97,6 +97,39 @@ def test_what_was_under_way_does_not_slow_again_and_a_later_word_does() -> None:
     assert pace.state.not_before == START + 450 * SECOND
 
 
+def test_what_was_heard_while_resting_is_not_held_against_it_afterwards() -> None:
+    pace = Pace(Limits())
+    slow(pace, START)
+    for moment in range(50):
+        slow(pace, START + moment)
+    after = START + 11 * SECOND
+    for moment in range(9):
+        pace.heard("deferred", now=after + moment, code=451, category="server_error")
+    assert pace.state.level == 0.5
+
+
+def test_deferrals_slow_once_not_with_each_further_one() -> None:
+    pace = Pace(Limits(rest=0.001))
+    for moment in range(19):
+        pace.heard("deferred", now=START + moment * SECOND, code=451, category="server_error")
+    assert pace.state.level == 0.5
+
+
+def test_a_success_from_before_the_rest_is_not_a_step() -> None:
+    pace = Pace(Limits(step_every=1.0))
+    slow(pace, START, wait=60)
+    accepted(pace, START + 5 * SECOND)
+    assert pace.state.level == 0.5
+    accepted(pace, START + 61 * SECOND)
+    assert pace.state.level == 0.6
+
+
+def test_a_success_when_all_is_well_is_no_news() -> None:
+    pace = Pace(Limits())
+    assert not pace.heard("accepted", now=START, code=250)
+    assert pace.state == State()
+
+
 def test_rising_deferrals_slow_and_say_so() -> None:
     pace = Pace(Limits())
     busy: dict[str, Any] = {"code": 451, "category": "server_error", "text": "451 4.3.0 Busy"}
@@ -165,6 +198,15 @@ def test_when_none_gets_through_at_all_it_tries_now_and_then() -> None:
     assert (pace.state.level, pace.state.why) == (1.0, "no route to host")
     accepted(pace, now + 10 * SECOND)
     assert (pace.state.level, pace.state.why) == (1.0, "")
+
+
+def test_failures_to_connect_between_successes_hold_nobody_up() -> None:
+    pace = Pace(Limits())
+    for at in range(100):
+        now = START + at * SECOND
+        pace.heard("unsent" if at % 5 else "accepted", now=now, text="timed out")
+    assert pace.take(now)
+    assert pace.state == State()
 
 
 def test_without_a_rate_even_one_connection_goes_slower() -> None:
