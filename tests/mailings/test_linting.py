@@ -56,8 +56,13 @@ def page(extra: str) -> str:
     return GOOD.replace("<h1>", f"\n{extra}<h1>")
 
 
+ASKING = GOOD.replace("<h1>", '<p><a href="{{ confirm_url }}">Yes</a></p><h1>')
+ASKS = {"purpose": "confirmation", "html": ASKING, "text": "{{ confirm_url }} {{ postal_address }}"}
+
+
 def test_a_good_mail_has_nothing_to_object_to() -> None:
     assert findings() == []
+    assert findings(**ASKS) == []
     assert findings(html=None) == []
 
 
@@ -83,6 +88,10 @@ EXAMPLES: dict[str, list[tuple[dict[str, Any], dict[str, Any]]]] = {
     "hidden_unsubscribe": [
         ({}, {"html": page("").replace("<p>{{ postal", '<p style="display: none">{{ postal')}),
         ({}, {"html": page("<style>p {display:none}</style>")}),
+    ],
+    "hidden_confirm": [
+        ({}, ASKS | {"html": ASKING.replace("<p><a href=\"{{ c", "<p hidden><a href=\"{{ c")}),
+        ({}, ASKS | {"html": ASKING.replace("<h1>", "<style>p {display:none}</style><h1>")}),
     ],
     "remote_styles": [
         ({}, {"html": page('<link rel="stylesheet" href="https://example.com/x.css">')}),
@@ -147,6 +156,9 @@ def test_every_rule_has_an_example_and_a_page_that_says_so() -> None:
     ("setting", "more", "silent"),
     [
         ({}, {"subject": "NEWS"}, "shouting"),
+        ({"base_url": "https://tracking.example.net"},
+         {"purpose": "one_off", "html": page('<a href="https://example.com/x">example.com/x</a>')},
+         "counted_link"),
         ({}, {"subject": "USA: 20 % off"}, "pretended_answer"),
         ({"bounce_domain": "b.example.net"}, {}, "unaligned"),
         ({"bounce_domain": "b.shop.co.uk", "signer": signer("shop.co.uk")},

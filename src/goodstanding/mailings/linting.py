@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from goodstanding.core import addresses
-from goodstanding.mailings import compose, links, mime, plaintext
+from goodstanding.mailings import compose, confirming, links, mime, plaintext
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
@@ -119,7 +119,8 @@ def _all(content: compose.Content, setting: Setting, fields: Collection[str]) ->
     yield from _in_sender(content, setting)
     yield from _in_subject(content.subject)
     if content.html is not None:
-        yield from _in_html(content.html, setting)
+        counted = content.purpose in compose.BULK
+        yield from _in_html(content.html, setting.base_url if counted else "")
         if content.text is None:
             yield _Found("no_text", "text")
     for url in re.findall(r"https?://[^\s<>\"]+", content.text or ""):
@@ -197,17 +198,27 @@ def _in_message(
     size = compiled.size(dict.fromkeys(fields, "x" * 10))
     if size > RULES.clipped_at:
         yield _Found("clipped", "html", None, {"size": size, "limit": RULES.clipped_at})
-    if content.html is None or content.purpose not in compose.BULK:
+    wanted = _SEEN.get(content.purpose)
+    if content.html is None or wanted is None:
         return
     try:
         shown = plaintext.from_html(compose.page_as_shown(content.html))
     except plaintext.NoText:
         return
-    if not re.search(r"{{\s*unsubscribe_url\s*}}", shown):
-        yield _Found("hidden_unsubscribe", "html")
+    rule, field = wanted
+    if not re.search(rf"{{{{\s*{field}\s*}}}}", shown):
+        yield _Found(rule, "html")
 
 
-def _in_html(source: str, setting: Setting) -> Iterator[_Found]:
+_SEEN: Final = {
+    **dict.fromkeys(compose.BULK, ("hidden_unsubscribe", compose.UNSUBSCRIBE)),
+    confirming.PURPOSE: ("hidden_confirm", rf"{confirming.FIELD}(?:_\w+)?"),
+}
+"""The link that nobody may miss, by purpose."""
+
+
+def _in_html(source: str, counted_by: str) -> Iterator[_Found]:
+    """``counted_by``: the address by which links are counted on their way; empty: they are not."""
     masked = links.mask(source.replace("\r\n", "\n"))
     reader = _Elements()
     reader.feed(masked)
@@ -215,7 +226,7 @@ def _in_html(source: str, setting: Setting) -> Iterator[_Found]:
     for element in reader.elements:
         yield from _in_element(element)
     for line, text, href in reader.links:
-        yield from _in_link(line, text, href, setting)
+        yield from _in_link(line, text, href, counted_by)
     if not any(each.name == "html" and each.attributes.get("lang") for each in reader.elements):
         yield _Found("no_language", "html")
     images = sum(each.name == "img" for each in reader.elements)
@@ -255,7 +266,7 @@ def _in_element(element: _Element) -> Iterator[_Found]:
             yield _Found("not_https", "html", line, {"url": mime.one_line(said["src"])[:80]})
 
 
-def _in_link(line: int, text: str, href: str, setting: Setting) -> Iterator[_Found]:
+def _in_link(line: int, text: str, href: str, counted_by: str) -> Iterator[_Found]:
     yield from _in_url(href, "html", line)
     host = _host(href)
     shown = _SHOWN_HOST.fullmatch(text.strip())
@@ -267,7 +278,7 @@ def _in_link(line: int, text: str, href: str, setting: Setting) -> Iterator[_Fou
         return
     if _organisation(host) != _organisation(said["shown"]):
         yield _Found("misleading_link", "html", line, said)
-    elif (counting := _host(setting.base_url)) and _organisation(counting) != _organisation(host):
+    elif (counting := _host(counted_by)) and _organisation(counting) != _organisation(host):
         yield _Found("counted_link", "html", line, {**said, "host": counting})
 
 
