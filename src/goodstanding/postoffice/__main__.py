@@ -11,6 +11,7 @@ import msgspec
 
 from goodstanding.postoffice import control, options
 from goodstanding.postoffice.office import Office
+from goodstanding.postoffice.weather import BadWeather
 from goodstanding.postoffice.world import UnknownTemper
 
 
@@ -18,10 +19,11 @@ async def _run(wanted: options.Options) -> None:
     office = Office(wanted)
     relay, providers = await office.open()
     last = wanted.port_base + len(office.world.providers) + 1 if wanted.port_base else 0
-    door = control.start(office, "127.0.0.1", last)
+    loop = asyncio.get_running_loop()
+    door = control.start(control.Control(office, loop), "127.0.0.1", last)
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+        loop.add_signal_handler(number, stop.set)
     ready = {"relay": relay, "providers": providers, "control": door}
     sys.stdout.write(msgspec.json.encode(ready).decode() + "\n")
     sys.stdout.flush()
@@ -34,7 +36,7 @@ def main() -> int:
     wanted = options.read()
     try:
         asyncio.run(_run(wanted))
-    except (OSError, UnknownTemper) as error:
+    except (OSError, UnknownTemper, BadWeather) as error:
         sys.stderr.write(f"The post office cannot open: {error}\n")
         return 2
     return 0

@@ -4,12 +4,21 @@
 
 - ``accepted``, ``refused``, ``deferred``: what a door said, written before it is said;
 - ``cut_before_dot``, ``cut_after_dot``: a connection was cut (the second after ``accepted``);
+- ``turned``: a provider as a whole changed its state (``weather``);
 - ``reported`` (``how``: ``failed``, ``delayed``, ``prose``), ``complained``, ``auto_replied``,
   ``replied``: a letter was sent back, and the listener took it;
 - ``opened``, ``clicked``, ``scanned`` (``how``: the method): a page was fetched;
 - ``unsubscribed`` (``how``: ``header``, ``mail``, ``page``, ``page_reason``, ``page_spam``);
 - ``unsent``: there is nobody to send a letter to; ``failed``: an act did not succeed, with the
   reason in ``reply``.
+
+``accepted`` lines name the ``hash`` of what the mail says (``contents.py``): two with the same
+``recipient`` and ``hash`` are one mail sent twice, whatever their Message-IDs. Answers that come
+from a provider's state or from a limit of it, and not from the mailbox, name ``weather`` or
+``limit``.
+
+A line is written at one stroke and through to the operating system, before the answer is given
+that it tells of. Who reads meanwhile takes what ends with a newline.
 """
 
 from __future__ import annotations
@@ -41,6 +50,9 @@ class Line(msgspec.Struct, omit_defaults=True, kw_only=True):
     agent: str | None = None
     how: str | None = None
     accepted: bool | None = None
+    hash: str | None = None
+    weather: str | None = None
+    limit: str | None = None
 
 
 class Book:
@@ -71,6 +83,9 @@ class Book:
         agent: str | None = None,
         how: str | None = None,
         accepted: bool | None = None,
+        hash: str | None = None,  # noqa: A002 - as in the book
+        weather: str | None = None,
+        limit: str | None = None,
     ) -> None:
         """Write one line, through to the operating system.
 
@@ -93,9 +108,13 @@ class Book:
                 agent=agent,
                 how=how,
                 accepted=accepted,
+                hash=hash,
+                weather=weather,
+                limit=limit,
             )
             self._file.write(self._encode(line) + b"\n")
-        self._counts[temper, did] += 1
+        if did != "turned":
+            self._counts[temper, did] += 1
 
     def total(self, did: str) -> int:
         """Return how many acts of this name the book has seen since it was opened."""

@@ -9,9 +9,14 @@ from urllib.parse import parse_qs, urlsplit
 
 import msgspec
 
+from goodstanding.postoffice.limits import Limits
+from goodstanding.postoffice.weather import Order
 from goodstanding.postoffice.world import UnknownTemper
 
 if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Callable
+
     from goodstanding.postoffice.office import Office
 
 MOST_BYTES: Final = 64 * 1024
@@ -24,10 +29,56 @@ class Reweigh(msgspec.Struct, forbid_unknown_fields=True):
     weights: dict[str, float]
 
 
-def start(office: Office, host: str, port: int) -> int:
+class Limit(Limits, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The body of POST /limits: the limits of a provider from now on."""
+
+    provider: str
+
+
+class Control:
+    """What the control door does; asked from threads of its own."""
+
+    def __init__(self, office: Office, loop: asyncio.AbstractEventLoop) -> None:
+        self.office = office
+        self._loop = loop
+        self.acts: dict[str, Callable[[bytes], str]] = {
+            "/temper": self._reweigh,
+            "/limits": self._limit,
+            "/weather": self._order,
+        }
+
+    def ask(self, path: str) -> dict[str, Any] | None:
+        """Answer a GET; None where there is nothing."""
+        url = urlsplit(path)
+        if url.path == "/status":
+            return status(self.office)
+        if url.path == "/temper":
+            address = parse_qs(url.query).get("address", [""])[0]
+            return {"address": address, "temper": self.office.world.temper_of(address)}
+        return None
+
+    def _reweigh(self, body: bytes) -> str:
+        wanted = msgspec.json.decode(body, type=Reweigh)
+        self.office.world.reweigh(wanted.provider, wanted.weights)
+        return wanted.provider
+
+    def _limit(self, body: bytes) -> str:
+        wanted = msgspec.json.decode(body, type=Limit)
+        names = Limits.__struct_fields__
+        self.office.gate.limit(wanted.provider, Limits(**{n: getattr(wanted, n) for n in names}))
+        return wanted.provider
+
+    def _order(self, body: bytes) -> str:
+        wanted = msgspec.json.decode(body, type=Order)
+        self.office.gate.order(wanted)
+        self._loop.call_soon_threadsafe(self.office.look_at_weather)
+        return wanted.provider
+
+
+def start(control: Control, host: str, port: int) -> int:
     """Serve the control door from a thread of its own; return its port.
 
-    ``GET /status``; ``GET /temper?address=A``; ``POST /temper`` with a :class:`Reweigh`.
+    What it offers: ``options.CONTROL``.
 
     Raises:
         OSError: the port is taken.
@@ -37,27 +88,25 @@ def start(office: Office, host: str, port: int) -> int:
         timeout = 10
 
         def do_GET(self) -> None:
-            url = urlsplit(self.path)
-            if url.path == "/status":
-                self._answer(200, status(office))
-            elif url.path == "/temper":
-                address = parse_qs(url.query).get("address", [""])[0]
-                self._answer(200, {"address": address, "temper": office.world.temper_of(address)})
-            else:
+            answer = control.ask(self.path)
+            if answer is None:
                 self._answer(404, {"error": "there are /status and /temper"})
+            else:
+                self._answer(200, answer)
 
         def do_POST(self) -> None:
             length = self.headers.get("Content-Length", "")
-            if self.path != "/temper" or not length.isdigit() or int(length) > MOST_BYTES:
-                self._answer(400, {"error": "POST /temper takes a small JSON body"})
+            act = control.acts.get(self.path)
+            if act is None or not length.isdigit() or int(length) > MOST_BYTES:
+                names = ", ".join(control.acts)
+                self._answer(400, {"error": f"POST to one of {names}: a small JSON body"})
                 return
             try:
-                wanted = msgspec.json.decode(self.rfile.read(int(length)), type=Reweigh)
-                office.world.reweigh(wanted.provider, wanted.weights)
-            except (msgspec.MsgspecError, UnknownTemper) as error:
+                provider = act(self.rfile.read(int(length)))
+            except (msgspec.MsgspecError, UnicodeDecodeError, UnknownTemper) as error:
                 self._answer(400, {"error": str(error)})
                 return
-            self._answer(200, {"provider": wanted.provider})
+            self._answer(200, {"provider": provider})
 
         def log_message(self, *_: Any) -> None:
             """Keep quiet."""
@@ -85,4 +134,8 @@ def status(office: Office) -> dict[str, Any]:
         "refused": book.total("refused"),
         "deferred": book.total("deferred"),
         "by_temper": book.by_temper(),
+        "providers": {
+            name: office.gate.weather.status(name) | meter.status()
+            for name, meter in office.gate.meters.items()
+        },
     }

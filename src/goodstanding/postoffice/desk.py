@@ -18,10 +18,15 @@ REMEMBERED: Final = 1_000_000
 
 
 class Verdict(msgspec.Struct, frozen=True):
-    """An answer. ``reply`` may have several lines, separated by newlines."""
+    """An answer. ``reply`` may have several lines, separated by newlines; empty: none is given.
 
-    did: Literal["accepted", "refused", "deferred"]
+    ``weather`` and ``limit``: the state, or the limit, of the provider that it comes from.
+    """
+
+    did: Literal["accepted", "refused", "deferred", "cut_before_dot", "cut_after_dot"]
     reply: str
+    weather: str | None = None
+    limit: str | None = None
 
 
 class Mail(msgspec.Struct, frozen=True):

@@ -11,9 +11,10 @@ from goodstanding.postoffice import chance, readers, writers
 from goodstanding.postoffice.book import Book
 from goodstanding.postoffice.browser import Web
 from goodstanding.postoffice.desk import Desk, Mail
+from goodstanding.postoffice.gate import Gate
 from goodstanding.postoffice.returns import Returns
 from goodstanding.postoffice.schedule import Schedule
-from goodstanding.postoffice.server import Clerk
+from goodstanding.postoffice.server import Clerk, Door
 from goodstanding.postoffice.world import World, mailbox
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ RELAYED: Final = {
     "defer": "relay_gives_up",
 }
 RELAY_REPORTS_AFTER: Final = (0.4, 2.5)
+LOOK_AGAIN_AFTER: Final = 0.1
 
 
 class Office:
@@ -36,18 +38,22 @@ class Office:
         """Read the tables and open the book.
 
         Raises:
-            UnknownTemper: ``options.only`` is no temper.
-            OSError: the book cannot be opened.
+            UnknownTemper: ``options.only`` is no temper, or a limit or spell names no provider.
+            BadWeather: the plan of the weather cannot be followed.
+            OSError: the book cannot be opened, or the plan not be read.
         """
         self.options = options
         self.world = World(options.seed, options.only)
         self.book = Book(options.book)
         self.desk = Desk(self.world, options)
+        self.gate = Gate(self.world, options)
         self.schedule = Schedule()
-        self.connections = 0
+        self.doors: set[Door] = set()
         self.web = Web(options.visit, options.most_visits)
         self.returns = Returns(options.return_to) if options.return_to else None
         self._servers: list[asyncio.Server] = []
+        self._states: dict[str, str | None] = {}
+        self._look: asyncio.TimerHandle | None = None
 
     async def open(self) -> tuple[int, dict[str, int]]:
         """Open every door; return the relay's port, and the port of every domain.
@@ -60,18 +66,23 @@ class Office:
         for number, provider in enumerate(self.world.providers, start=1):
             port = await self._listen(Clerk(self, provider), number)
             ports |= dict.fromkeys(provider.ascii_domains, port)
+        self.look_at_weather()
         return relay, ports
 
     async def close(self) -> None:
         """Take no more mail, and close the book on what was still going to happen."""
         for server in self._servers:
             server.close()
+        if self._look is not None:
+            self._look.cancel()
         self.schedule.close()
         self.web.close()
         self.book.close()
 
     def take(self, mail: Mail, *, gullibly: bool = False) -> None:
         """See to what happens with an accepted mail; ``gullibly``: the relay took it unseen."""
+        if gullibly:
+            mail = self.gate.passed_on(mail)
         temper = self.world.tempers[mail.temper]
         act, after = temper.act, temper.after
         if gullibly and temper.answer in RELAYED:
@@ -80,6 +91,27 @@ class Office:
             box = mailbox(mail.recipient)
             wait = chance.between(after, self.options.seed, "after", box) * self.options.pace
             self.schedule.after(wait, partial(self._do, act, mail))
+
+    def look_at_weather(self) -> None:
+        """Enter in the book whose state has changed; hang up for those who take no connection."""
+        if self._look is not None:
+            self._look.cancel()
+        self._look = asyncio.get_running_loop().call_later(LOOK_AGAIN_AFTER, self.look_at_weather)
+        for provider in self.world.providers:
+            state = self.gate.state(provider)
+            if state == self._states.get(provider.name):
+                continue
+            self._states[provider.name] = state
+            self.book.write(
+                "turned",
+                provider=provider.name,
+                recipient="",
+                temper="",
+                weather=state or "healthy",
+            )
+            if self.gate.is_closed(provider):
+                for door in [door for door in self.doors if door.is_at(provider)]:
+                    door.hang_up()
 
     def words(self, mail: Mail) -> str:
         """Return what the mailbox's server says of this mail."""

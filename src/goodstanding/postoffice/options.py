@@ -4,12 +4,37 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Final, Literal, get_args
 
 import msgspec
 
+from goodstanding.postoffice.limits import Limits
+from goodstanding.postoffice.weather import State
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+
+STATES: Final[tuple[State, ...]] = get_args(State)
+
+
+CONTROL: Final = """\
+the control port, by HTTP (bodies are JSON; provider: one of its domains, or * for all):
+  GET /status
+        pending, accepted, refused, deferred, by_temper; and for each of providers: state, ordered,
+        seconds_left; open (connections now), most_open, turned_away; accepted, deferred, refused,
+        rate (mails accepted a minute, over the last 10 seconds); limits
+  GET /temper?address=A
+        the temper of a mailbox
+  POST /temper {"provider", "weights": {temper: weight}}
+        the tempers of a provider's mailboxes from now on
+  POST /limits {"provider", "connections", "rate", "per", "mails_per_connection"}
+        the limits of a provider from now on; what is left out is without limit (per: 60 seconds)
+  POST /weather {"provider", "state", "seconds", "delay"}
+        the state of a provider, for so many seconds (left out: until further); state null: back
+        to what is planned. healthy; tarpit (delay seconds before each reply); deferring (451);
+        blocking (550 5.7.1); amnesia (550 5.1.1); down (hangs up)
+"""
 
 
 class Return(msgspec.Struct, frozen=True):
@@ -40,6 +65,10 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     most_connections: int = 1000
     most_visits: int = 32
     size_limit: int = 32 * 1024 * 1024
+    limits: tuple[tuple[str, Limits], ...] = ()
+    weather: str | None = None
+    weather_mean: float = 60.0
+    weather_states: tuple[State, ...] = STATES
 
 
 def return_to(text: str) -> Return:
@@ -53,6 +82,32 @@ def return_to(text: str) -> Return:
     if (mark and scheme not in {"smtp", "lmtp"}) or not host or not port.isdigit():
         raise argparse.ArgumentTypeError(f"{text!r} is not HOST:PORT, nor lmtp://HOST:PORT")
     return Return(host=host.strip("[]"), port=int(port), lmtp=scheme == "lmtp")
+
+
+def limit(text: str) -> tuple[str, Limits]:
+    """Read ``PROVIDER:NAME=NUMBER,...``, names as in :class:`Limits`.
+
+    Raises:
+        argparse.ArgumentTypeError: it is not that.
+    """
+    provider, _, rest = text.partition(":")
+    pairs = {name: number for name, _, number in (pair.partition("=") for pair in rest.split(","))}
+    try:
+        return provider, msgspec.convert(pairs, Limits, strict=False)
+    except msgspec.ValidationError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is no limit: {error}") from error
+
+
+def states(text: str) -> tuple[State, ...]:
+    """Read a list of states, separated by commas; ``healthy`` is among them in any case.
+
+    Raises:
+        argparse.ArgumentTypeError: one of them is none.
+    """
+    named = {word.strip() for word in text.split(",")}
+    if unknown := sorted(named - set(STATES)):
+        raise argparse.ArgumentTypeError(f"{unknown[0]!r} is not one of {', '.join(STATES)}")
+    return tuple(state for state in STATES if state == "healthy" or state in named)
 
 
 def _chance(text: str) -> float:
@@ -69,12 +124,21 @@ def _not_negative(text: str) -> float:
     return value
 
 
+def _positive(text: str) -> float:
+    value = _not_negative(text)
+    if not value:
+        raise argparse.ArgumentTypeError("it must be more than 0")
+    return value
+
+
 def read(arguments: Sequence[str] | None = None) -> Options:
     """Read the command line; on bad usage print what is wrong and exit with 2."""
     parser = argparse.ArgumentParser(
         prog="python -m goodstanding.postoffice",
         description="A pretend internet of mailbox providers. Prints one line of JSON with its "
         "ports when it is ready, and runs until SIGTERM.",
+        epilog=CONTROL,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
     add("--seed", type=int, default=1, help="which mailbox has which temper, and all delays")
@@ -113,6 +177,35 @@ def read(arguments: Sequence[str] | None = None) -> Options:
         metavar="P",
         help="accept, and hang up without saying so",
     )
+    add(
+        "--limit",
+        type=limit,
+        action="append",
+        default=[],
+        metavar="PROVIDER:NAME=N,...",
+        help="what a provider (*: each) takes: connections=N at once, rate=N mails in any per=60 "
+        "seconds, mails_per_connection=N (repeatable)",
+    )
+    add(
+        "--weather",
+        metavar="FILE|random",
+        help="providers change their states: by a TOML file of [[spell]] tables with provider "
+        "(* for each), state, and at, lasts, every, delay in seconds; or by chance",
+    )
+    add(
+        "--weather-mean",
+        type=_positive,
+        default=60.0,
+        metavar="SECONDS",
+        help="mean duration of a state with --weather random",
+    )
+    add(
+        "--weather-states",
+        type=states,
+        default=STATES,
+        metavar="STATE,...",
+        help=f"states for --weather random to draw from (all: {','.join(STATES)})",
+    )
     given = parser.parse_args(arguments)
     return Options(
         seed=given.seed,
@@ -128,4 +221,8 @@ def read(arguments: Sequence[str] | None = None) -> Options:
         slow=given.slow / 1000,
         cut_before_dot=given.cut_before_dot,
         cut_after_dot=given.cut_after_dot,
+        limits=tuple(given.limit),
+        weather=given.weather,
+        weather_mean=given.weather_mean,
+        weather_states=given.weather_states,
     )

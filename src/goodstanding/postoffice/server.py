@@ -10,7 +10,10 @@ from typing import TYPE_CHECKING, Final
 
 from aiosmtpd.smtp import SMTP, Envelope, Session
 
-from goodstanding.postoffice.desk import Mail
+from goodstanding.postoffice.contents import hash_of
+from goodstanding.postoffice.desk import Mail, Verdict
+from goodstanding.postoffice.dots import Refused, read_message
+from goodstanding.postoffice.gate import Visit
 from goodstanding.postoffice.world import mailbox
 
 if TYPE_CHECKING:
@@ -43,6 +46,10 @@ class Door(SMTP):
 
     def __init__(self, clerk: Clerk) -> None:
         options = clerk.office.options
+        self.visit = Visit()
+        self._clerk = clerk
+        self._farewell = ""
+        self._is_taking = False
         super().__init__(
             clerk,
             hostname=clerk.host,
@@ -52,33 +59,62 @@ class Door(SMTP):
             timeout=IDLE_SECONDS,
             loop=asyncio.get_running_loop(),
         )
-        self._clerk = clerk
-        self._is_surplus = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Greet, or turn away one connection too many."""
         clerk = self._clerk
-        clerk.office.connections += 1
+        office = clerk.office
+        office.doors.add(self)
         super().connection_made(transport)
-        if clerk.office.connections > clerk.office.options.most_connections:
-            self._is_surplus = True
+        if clerk.provider is not None and office.gate.is_closed(clerk.provider):
+            self.hang_up()
+        elif len(office.doors) > office.options.most_connections:
+            self._farewell = f"421 4.3.2 {self.hostname} Too many connections, try again later"
+        elif clerk.provider is not None:
+            self._farewell = office.gate.at_greeting(self.visit, clerk.provider)
 
     def connection_lost(self, error: Exception | None) -> None:
         """Forget the connection."""
-        self._clerk.office.connections -= 1
+        self._clerk.office.doors.discard(self)
+        self.visit.end()
         super().connection_lost(error)
+
+    def hang_up(self) -> None:
+        """Close the connection without a word."""
+        if self.transport is not None:
+            self.transport.close()
+
+    def is_at(self, provider: Provider) -> bool:
+        """Say whether the connection is the provider's, or has a transaction with it."""
+        return provider in {self._clerk.provider, self.visit.at}
 
     async def push(self, status: str | bytes) -> None:
         """Send a reply; its lines may be separated by newlines."""
         text = status if isinstance(status, str) else status.decode("utf-8", "replace")
-        if self._is_surplus:
-            text = f"421 4.3.2 {self.hostname} Too many connections, try again later"
+        text = self._farewell or text
         lines = text.replace("\r\n", "\n").split("\n")
+        await self._dawdle(lines)
         # In a reply of several lines all but the last have a hyphen after the code.
         lines[:-1] = [f"{line[:3]}-{line[4:]}" for line in lines[:-1]]
         await super().push("\r\n".join(lines))
-        if text.startswith("421") and self.transport is not None:
-            self.transport.close()
+        if text.startswith("421"):
+            self.hang_up()
+
+    async def _dawdle(self, lines: list[str]) -> None:
+        """Let as much time pass as the provider takes; once where a reply comes in pieces."""
+        provider = self._clerk.provider or self.visit.at
+        if provider is None or (len(lines) == 1 and lines[0][3:4] == "-"):
+            return
+        delay = self._clerk.office.gate.delay(provider)
+        if delay:
+            self._reset_timeout(delay + IDLE_SECONDS)
+            await asyncio.sleep(delay)
+
+    def _set_post_data_state(self) -> None:
+        # Called within DATA too: there the transaction lasts until the reply has been given.
+        super()._set_post_data_state()  # type: ignore[no-untyped-call]
+        if not self._is_taking:
+            self.visit.end_transaction()
 
     def _getaddr(self, arg: str) -> tuple[str | None, str | None]:
         # The parser of the standard library is the slowest part of a transaction.
@@ -90,13 +126,32 @@ class Door(SMTP):
     async def smtp_DATA(self, arg: str) -> None:  # noqa: N802 - named by the library
         """Take the message, unless chance has the line cut in its midst."""
         envelope = self.envelope
-        if envelope is not None and envelope.rcpt_tos and not arg and self._clerk.cuts(envelope):
-            await self.push("354 End data with <CR><LF>.<CR><LF>")
-            await self._reader.read(1)
-            if self.transport is not None:
-                self.transport.close()
+        if envelope is None or not envelope.rcpt_tos or arg:
+            await super().smtp_DATA(arg)
             return
-        await super().smtp_DATA(arg)
+        self._is_taking = True
+        try:
+            is_cut = self._clerk.cuts(envelope)
+            await self.push("354 End data with <CR><LF>.<CR><LF>")
+            if is_cut:
+                await self._reader.read(1)
+                self.hang_up()
+            else:
+                await self.push(await self._take(envelope))
+        finally:
+            self._is_taking = False
+            self.visit.end_transaction()
+
+    async def _take(self, envelope: Envelope) -> str:
+        try:
+            envelope.original_content = await read_message(
+                self._reader, self._clerk.office.options.size_limit
+            )
+            return await self._clerk.take(self, envelope)
+        except Refused as refused:
+            return str(refused)
+        finally:
+            self._set_post_data_state()
 
 
 class Clerk:
@@ -117,8 +172,9 @@ class Clerk:
         sender = _sender(envelope)
         if not self.office.desk.cuts("before", sender, envelope.rcpt_tos[0]):
             return False
+        cut = Verdict("cut_before_dot", "")
         for recipient in envelope.rcpt_tos:
-            self._enter("cut_before_dot", recipient, sender, None, accepted=False)
+            self._enter(cut, recipient, sender, accepted=False)
         return True
 
     async def handle_EHLO(  # noqa: N802 - named by the library
@@ -148,13 +204,13 @@ class Clerk:
 
     async def handle_RCPT(  # noqa: N802 - named by the library
         self,
-        server: SMTP,  # noqa: ARG002
+        server: Door,
         session: Session,  # noqa: ARG002
         envelope: Envelope,
         address: str,
         options: list[str],  # noqa: ARG002
     ) -> str:
-        """Answer a recipient by the temper of the mailbox."""
+        """Answer a recipient by the provider's state and limits, and the temper of the mailbox."""
         if "@" not in address:
             return "501 5.1.3 Bad recipient address syntax"
         temper = self._temper(address)
@@ -168,20 +224,17 @@ class Clerk:
             return "452 4.5.3 Too many recipients for this message"
         sender = _sender(envelope)
         if not self._is_gullible:
-            verdict = self.office.desk.at_recipient(self._speaker(address), temper, sender, address)
+            verdict = self._verdict(server.visit, temper, sender, address)
             if verdict is not None:
-                self._enter(verdict.did, address, sender, verdict.reply)
+                self._enter(verdict, address, sender)
+                if not verdict.reply:
+                    server.hang_up()
                 return verdict.reply
         if address not in envelope.rcpt_tos:
             envelope.rcpt_tos.append(address)
         return "250 2.1.5 OK"
 
-    async def handle_DATA(  # noqa: N802 - named by the library
-        self,
-        server: SMTP,
-        session: Session,  # noqa: ARG002
-        envelope: Envelope,
-    ) -> str:
+    async def take(self, server: Door, envelope: Envelope) -> str:
         """Take or refuse a message, enter that in the book, and only then say so."""
         office = self.office
         sender = _sender(envelope)
@@ -190,6 +243,7 @@ class Clerk:
         # A client that dies meanwhile may find its message taken or not, as with real servers.
         await asyncio.sleep(office.options.slow / 2)
         number = message_id(content)
+        said = hash_of(content)
         reply = ""
         for recipient in envelope.rcpt_tos:
             temper = self._temper(recipient)
@@ -198,8 +252,9 @@ class Clerk:
                 speaker, "accepts" if self._is_gullible else temper, recipient
             )
             reply = verdict.reply
-            self._enter(verdict.did, recipient, sender, reply, number)
-            if verdict.did == "accepted":
+            is_accepted = verdict.did == "accepted"
+            self._enter(verdict, recipient, sender, number, said if is_accepted else None)
+            if is_accepted:
                 mail = Mail(
                     provider=speaker or office.world.providers[0],
                     recipient=recipient,
@@ -210,12 +265,15 @@ class Clerk:
                     arrived=time.time(),
                 )
                 office.take(mail, gullibly=self._is_gullible)
+                if speaker is not None:
+                    server.visit.take(office.gate.meters[speaker.name])
+        server.visit.end_message()
         await asyncio.sleep(office.options.slow / 2)
         if reply.startswith("250") and office.desk.cuts("after", sender, first):
+            cut = Verdict("cut_after_dot", "")
             for recipient in envelope.rcpt_tos:
-                self._enter("cut_after_dot", recipient, sender, None, number, accepted=True)
-            if server.transport is not None:
-                server.transport.close()
+                self._enter(cut, recipient, sender, number, accepted=True)
+            server.hang_up()
         return reply
 
     async def handle_exception(self, error: Exception) -> str:
@@ -236,26 +294,48 @@ class Clerk:
             return "relay_denied"
         return "no_such_domain" if owner is None else self.office.world.temper_of(recipient)
 
+    def _verdict(self, visit: Visit, temper: str, sender: str, address: str) -> Verdict | None:
+        """Ask the provider's gate, then the mailbox; None: the recipient may be accepted."""
+        speaker = self._speaker(address)
+        gate = self.office.gate
+        if speaker is None or temper == "relay_denied":
+            return self.office.desk.at_recipient(speaker, temper, sender, address)
+        verdict = gate.at_recipient(visit, speaker, address)
+        if verdict is not None:
+            return verdict
+        verdict = self.office.desk.at_recipient(speaker, temper, sender, address)
+        if verdict is not None:
+            visit.give_back(gate.meters[speaker.name])
+        return verdict
+
     def _enter(
         self,
-        did: str,
+        verdict: Verdict,
         recipient: str,
         sender: str,
-        reply: str | None,
         number: str | None = None,
+        said: str | None = None,
         *,
         accepted: bool | None = None,
     ) -> None:
+        office = self.office
         speaker = self._speaker(recipient)
-        self.office.book.write(
-            did,
+        weather = verdict.weather
+        if speaker is not None:
+            office.gate.meters[speaker.name].count(verdict.did)
+            weather = weather or office.gate.state(speaker)
+        office.book.write(
+            verdict.did,
             provider=speaker.name if speaker else None,
             recipient=mailbox(recipient),
             temper=self._temper(recipient),
-            reply=reply,
+            reply=verdict.reply or None,
             message_id=number,
             envelope_from=sender,
             accepted=accepted,
+            hash=said,
+            weather=weather,
+            limit=verdict.limit,
         )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
+from functools import lru_cache
 from itertools import accumulate
 from typing import TYPE_CHECKING, Literal
 
@@ -52,7 +53,7 @@ class Provider(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     @property
     def name(self) -> str:
         """The provider's first domain, in ASCII."""
-        return self.ascii_domains[0]
+        return ascii_domain(self.domains[0])
 
     @property
     def ascii_domains(self) -> list[str]:
@@ -68,6 +69,7 @@ class UnknownTemper(ValueError):
     """A temper or provider was named that is not in the tables."""
 
 
+@lru_cache(4096)
 def ascii_domain(domain: str) -> str:
     """Return the domain in lower case and in ASCII; as it came where it has no such form."""
     domain = domain.rstrip(".").lower()
@@ -145,6 +147,18 @@ class World:
         said = self.tempers[temper].says or temper
         own = provider.replies.get(said, ()) if provider else ()
         text = chance.pick(own or self.tempers[said].replies, self.seed, "words", said, recipient)
+        return self.fill(text, provider, recipient, ip)
+
+    def fill(
+        self,
+        text: str,
+        provider: Provider | None,
+        recipient: str,
+        ip: str,
+        *,
+        seconds: int = 300,
+    ) -> str:
+        """Return a reply with its names and numbers filled in; ``seconds`` to wait."""
         local, _, domain = recipient.rpartition("@")
         number = chance.digest(self.seed, "id", recipient)
         return text.format(
@@ -154,5 +168,6 @@ class World:
             host=provider.host if provider else "mx.relay.example",
             ip=ip,
             id=f"{number & 0xFFFFFFFFFFFF:012x}",
-            seconds=300,
+            seconds=seconds,
+            clock=f"{seconds // 3600:02d}:{seconds // 60 % 60:02d}:{seconds % 60:02d}",
         )
