@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 
+import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -11,11 +12,14 @@ from goodstanding.core import memory, policies, registers
 from goodstanding.core.events import Event, key_of
 from goodstanding.core.history import History, fold
 from goodstanding.core.memory import Memory
+from goodstanding.core.policies import FrequencyCap, Policy, Span
 from goodstanding.core.registers import Registers
 from goodstanding.core.standings import STATUSES
 from tests.core.histories import ADDRESSES, END, MOMENTS, histories, history
 
 DEFAULT = policies.load("default")
+CAPPED = msgspec.structs.replace(DEFAULT, frequency_cap=FrequencyCap(2, Span.parse("3d")))
+POLICIES = (DEFAULT, CAPPED)
 ONE = ADDRESSES[:1]
 SMS = ADDRESSES[2:]
 
@@ -23,7 +27,10 @@ SMS = ADDRESSES[2:]
 def alike(one: History, other: History, now: int) -> None:
     assert one.registers == other.registers
     assert one.deliveries == other.deliveries
-    assert one.standing(DEFAULT, now) == other.standing(DEFAULT, now)
+    for policy in POLICIES:
+        assert one.standing(policy, now) == other.standing(policy, now)
+        early = one.standing(policy, now, planning=True)
+        assert early == other.standing(policy, now, planning=True)
 
 
 @settings(max_examples=150)
@@ -115,15 +122,22 @@ def test_registers_join_as_sets_do(a: list[Event], b: list[Event], c: list[Event
 
 
 @settings(max_examples=200)
-@given(histories(addresses=ONE), st.sampled_from(MOMENTS), st.integers(0, 2))
-def test_between_now_and_due_at_nothing_changes(events: list[Event], now: int, part: int) -> None:
+@given(
+    histories(addresses=ONE),
+    st.sampled_from(MOMENTS),
+    st.integers(0, 2),
+    st.sampled_from(POLICIES),
+)
+def test_between_now_and_due_at_nothing_changes(
+    events: list[Event], now: int, part: int, policy: Policy
+) -> None:
     folded = fold("email", events)
-    standing = folded.standing(DEFAULT, now)
+    standing = folded.standing(policy, now)
     until = END if standing.due_at is None else standing.due_at
     assert until > now
     for later in (now + (until - now) * part // 3, until - 1):
         if later > now:
-            assert shown(folded, later) == shown(folded, now)
+            assert shown(folded, later, policy) == shown(folded, now, policy)
 
 
 def test_what_is_due_does_change() -> None:
@@ -137,9 +151,21 @@ def test_what_is_due_does_change() -> None:
     assert changed > 100
 
 
-def shown(folded: History, now: int) -> object:
+def test_nor_in_long_histories_with_a_cap() -> None:
+    capped = 0
+    for seed in range(200):
+        folded = fold("email", history(seed, 30, ONE))
+        for now in MOMENTS[::3]:
+            standing = folded.standing(CAPPED, now)
+            capped += "limit_reached" in (standing.blocks["broadcast"], standing.blocks["sequence"])
+            until = END if standing.due_at is None else standing.due_at
+            assert shown(folded, until - 1, CAPPED) == shown(folded, now, CAPPED)
+    assert capped > 50
+
+
+def shown(folded: History, now: int, policy: Policy = DEFAULT) -> object:
     """All of a standing but when it is due."""
-    standing = folded.standing(DEFAULT, now)
+    standing = folded.standing(policy, now)
     return (
         standing.status,
         standing.since,

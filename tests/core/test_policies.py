@@ -32,6 +32,8 @@ def test_the_default_says_what_the_design_recommends() -> None:
     assert default.one_off.to_never_opted_in
     assert default.transactional.retry_soft_stopped == 7 * DAY
     assert (default.confirmation.a_day, default.confirmation.imported_every) == (3, 30 * DAY)
+    assert default.confirmation.to_claimed
+    assert default.frequency_cap.mails == 0, "none"
     assert default.statistics_days is None
 
 

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import random
+from pathlib import Path
+from typing import Any
 
+import msgspec
 import pytest
 
 from goodstanding.core import policies
 from goodstanding.core.addresses import Address
-from goodstanding.ledger import clock, models, recording
+from goodstanding.core.gate import ORDER
+from goodstanding.ledger import clock, models, rebuilding, recording
 from tests.core.histories import DAY, END, MOMENTS, history
 from tests.ledger import books
 
@@ -89,3 +93,32 @@ def test_a_batch_is_all_or_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(RuntimeError, match="the power went"):
         recording.record(events[30:], END)
     assert books.differences(before, books.book()) == []
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_none_of_it_matters_under_a_frequency_cap(seed: int, tmp_path: Path, settings: Any) -> None:
+    file = tmp_path / "capped.toml"
+    file.write_text('base = "default"\n[frequency_cap]\nmails = 2\nwithin = "3d"\n')
+    settings.OPTIONS = msgspec.structs.replace(settings.OPTIONS, policy=str(file))
+    chance = random.Random(seed)
+    events = history(300 + seed, 200, PEOPLE)
+    now = MOMENTS[9]
+    for event in sorted(events, key=lambda event: event.occurred_at):
+        if event.occurred_at > now:
+            break
+        clock.tick(event.occurred_at, most=3)
+        recording.record([event], event.occurred_at)
+    books.settle(now)
+    books.in_batches(events, chance, END)
+    clock.refold(models.Address.objects.values_list("pk", flat=True), now)
+    in_time = books.book()
+    core = books.of_core(events, policies.load(str(file)), now)
+    assert books.differences(books.as_core_says(in_time), core) == []
+    said = models.Address.objects.values_list("blocks_broadcast", flat=True)
+    assert ORDER["limit_reached"] in said
+    assert rebuilding.rebuild(now, verify=True) == []
+    books.empty()
+
+    books.in_batches(events, chance, END)
+    clock.refold(models.Address.objects.values_list("pk", flat=True), now)
+    assert books.differences(in_time, books.book()) == []

@@ -6,6 +6,7 @@ import random
 from collections import Counter
 from typing import Any
 
+import msgspec
 import pytest
 from django.db import connection, transaction
 
@@ -13,6 +14,7 @@ from goodstanding.core import memory, policies, registers
 from goodstanding.core.events import KINDS
 from goodstanding.core.gate import PURPOSES, REASONS
 from goodstanding.core.memory import Memory
+from goodstanding.core.policies import FrequencyCap, Policy, Span
 from goodstanding.core.registers import Registers
 from goodstanding.core.standings import Delivery, Standing, stand
 from goodstanding.ledger import accounts, bulk, gate, models, recording
@@ -22,7 +24,7 @@ from tests.core.histories import ADDRESSES, END, MAILINGS, MOMENTS, TOPICS, hist
 pytestmark = pytest.mark.django_db(transaction=True)
 
 DEFAULT = policies.load("default")
-STANDINGS = 100_000
+CAPPED = msgspec.structs.replace(DEFAULT, frequency_cap=FrequencyCap(1, Span.parse("9d")))
 BATCH = 20_000
 NOW = MOMENTS[-4]
 
@@ -71,20 +73,27 @@ def make(count: int) -> list[Account]:
             row.memory = chance.choice(memories)
             row.reports = chance.random() < 0.7
             account.rows[mailing.id, ""] = row
+        if chance.random() < 0.1:
+            delivery += 1
+            row = account.rows[None, "key"] = Row(delivery, None, "key")
+            row.memory = chance.choice(memories)
         made.append(account)
     return made
 
 
-def test_sql_and_core_agree_on_a_hundred_thousand_standings() -> None:
+@pytest.mark.parametrize(
+    ("policy", "standings"), [(DEFAULT, 80_000), (CAPPED, 20_000)], ids=["default", "capped"]
+)
+def test_sql_and_core_agree_on_a_hundred_thousand_standings(policy: Policy, standings: int) -> None:
     addresses = bulk.Table(models.Address, ("id", "channel", "value"))
     refusals: Counter[tuple[str, str]] = Counter()
-    made = make(STANDINGS)
-    for start in range(0, STANDINGS, BATCH):
+    made = make(standings)
+    for start in range(0, standings, BATCH):
         part = made[start : start + BATCH]
         with transaction.atomic(), connection.cursor() as cursor:
             addresses.insert(cursor, [(each.id, each.channel, each.value) for each in part])
-            accounts.settle(cursor, part, DEFAULT, NOW)
-        expected = {each.id: standing_of(each) for each in part}
+            accounts.settle(cursor, part, policy, NOW)
+        expected = {each.id: standing_of(each, policy) for each in part}
         for topic in (None, *TOPICS, "never heard of"):
             answers = asked(topic, start, start + BATCH)
             assert answers == {
@@ -99,14 +108,20 @@ def test_sql_and_core_agree_on_a_hundred_thousand_standings() -> None:
                     if place is not None
                 )
     assert len(refusals) > 30, "too little of what may refuse was met"
+    assert ("sequence", "limit_reached") in refusals or policy is DEFAULT
 
 
-def standing_of(account: Account) -> Standing:
+def standing_of(account: Account, policy: Policy) -> Standing:
     deliveries = [
-        Delivery(row.memory, row.mailing.purpose if row.mailing else "", row.reports, row.mailing)
+        Delivery(
+            row.memory,
+            row.mailing.purpose if row.mailing else "broadcast",
+            row.reports,
+            row.mailing.name if row.mailing else None,
+        )
         for row in account.rows.values()
     ]
-    return stand(account.registers, deliveries, DEFAULT, account.channel, NOW)
+    return stand(account.registers, deliveries, policy, account.channel, NOW)
 
 
 def asked(topic: str | None, above: int, until: int) -> dict[int, list[Any]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from goodstanding.core.registers import Consent, Registers, Said, latest
+from goodstanding.core.registers import Consent, Registers, Said, asks, latest
 
 
 class Word(msgspec.Struct, frozen=True, gc=False):
@@ -65,7 +65,18 @@ def complaint(registers: Registers) -> Said | None:
 def asked_at(registers: Registers) -> int | None:
     """When the person last asked for something themselves (microseconds)."""
     words = [registers.person, *registers.topics.values()]
-    return max((word.opted_in.at for word in words if word.opted_in is not None), default=None)
+    return max((word.asked.at for word in words if word.asked is not None), default=None)
+
+
+def is_claim(word: Word, registers: Registers) -> bool:
+    """Whether the person is allowed only by what others say that they agreed to."""
+    said = word.said
+    if word.refusal is not None or said is None:
+        return False
+    if said == registers.permitted:
+        return True
+    words = (registers.person, *registers.topics.values())
+    return not asks(said) and any(said == each.opted_in for each in words)
 
 
 def is_active(on: Said | None, off: Said | None) -> bool:

@@ -35,13 +35,16 @@ class History(msgspec.Struct):
     registers: Registers = Registers()
     deliveries: dict[DeliveryKey, Remembered] = {}
 
-    def standing(self, policy: Policy, now: int) -> Standing:
-        """Where the address stands; its responses in the order of ``deliveries``."""
+    def standing(self, policy: Policy, now: int, *, planning: bool = False) -> Standing:
+        """Where the address stands; its responses in the order of ``deliveries``.
+
+        ``planning``: as for ``stand``.
+        """
         facts = [
             Delivery(each.memory, each.purpose, each.reports, mailing)
             for (mailing, _), each in self.deliveries.items()
         ]
-        return stand(self.registers, facts, policy, self.channel, now)
+        return stand(self.registers, facts, policy, self.channel, now, planning=planning)
 
 
 def fold(

@@ -51,6 +51,8 @@ TRIED: Final = tuple(dict.fromkeys((*_TABLE.left, *ATTEMPTS)))
 """Slots that show that it was."""
 
 _tried: Final = operator.itemgetter(*(FIRST[slot] for slot in TRIED))
+_gone: Final = operator.itemgetter(*(FIRST[slot] for slot in (*_TABLE.left, "lost")))
+_waited: Final = operator.itemgetter(*(FIRST[slot] for slot in ("planned", "queued", *ATTEMPTS)))
 _attempted: Final = operator.itemgetter(*(FIRST[slot] + 1 for slot in ATTEMPTS))
 _NOTED: Final = frozenset({*BOUNCES, _DEFERRED, _SKIPPED, _STOPPED})
 _LONGEST_REASON: Final = 100  # characters
@@ -87,6 +89,22 @@ class Memory(msgspec.Struct, frozen=True, gc=False):
         if at is not None:
             return at
         return self.tried_from
+
+    @property
+    def gone_at(self) -> int | None:
+        """When it left or may have left: sent, else the earliest sign of it; else None.
+
+        What was put off, and is tried again, has not.
+        """
+        at = self.times[_SENT]
+        if at is not None:
+            return at
+        return min([at for at in _gone(self.times) if at is not None], default=None)
+
+    @property
+    def waiting_since(self) -> int | None:
+        """When it was planned, queued or first tried, whichever was first; else None."""
+        return min([at for at in _waited(self.times) if at is not None], default=None)
 
     @property
     def tried_from(self) -> int | None:

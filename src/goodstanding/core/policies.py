@@ -101,10 +101,22 @@ class Transactional(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Confirmation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Requests to confirm."""
+    """Requests to confirm.
+
+    ``to_claimed``: whether those may be asked of whom it is only claimed that they agreed, once in
+    the time ``imported_every``.
+    """
 
     a_day: int
+    to_claimed: bool
     imported_every: Span
+
+
+class FrequencyCap(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How many mailings one address gets in a time; 0 mails: any number."""
+
+    mails: int
+    within: Span
 
 
 class Retry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -146,6 +158,7 @@ class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True, dict=True)
     one_off: OneOff
     transactional: Transactional
     confirmation: Confirmation
+    frequency_cap: FrequencyCap
     retry: Retry
     responses: tuple[ResponseRule, ...]
     statistics_days: int | None = None

@@ -23,11 +23,21 @@ class Said(msgspec.Struct, frozen=True, gc=False, array_like=True):
 
 
 class Consent(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
-    """A person's word, on everything or on one topic: the latest of each."""
+    """A person's word, on everything or on one topic: the latest of each.
+
+    ``asked_before``: the latest opt-in by which they asked themselves, where ``opted_in`` is a
+    later one of another manner.
+    """
 
     opted_in: Said | None = None
     confirmed: Said | None = None
     opted_out: Said | None = None
+    asked_before: Said | None = None
+
+    @property
+    def asked(self) -> Said | None:
+        """The latest opt-in by which the person themselves asked for it."""
+        return self.opted_in if asks(self.opted_in) else self.asked_before
 
 
 class Registers(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
@@ -72,6 +82,18 @@ class Registers(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
 
 
 EMPTY: Final = Registers()
+
+_ASKING: Final = frozenset({"", "form", "link", "keyword"})
+"""Manners of an opt-in by which the person asks us; nobody having said how, too.
+
+What they said on the phone, with an order or to whoever made a file, others tell us of.
+"""
+
+
+def asks(said: Said | None) -> bool:
+    """Whether by that opt-in the person themselves asked for it."""
+    return said is not None and said.what in _ASKING
+
 
 _RESTRICTIVE: Final = {
     name: place
@@ -231,10 +253,12 @@ def _consent(registers: Registers, topic: str | None, word: Consent) -> Register
 
 
 def _join_consent(one: Consent, other: Consent) -> Consent:
+    opted_in = latest(one.opted_in, other.opted_in)
     return Consent(
-        opted_in=latest(one.opted_in, other.opted_in),
+        opted_in=opted_in,
         confirmed=latest(one.confirmed, other.confirmed),
         opted_out=latest(one.opted_out, other.opted_out),
+        asked_before=None if asks(opted_in) else latest(one.asked, other.asked),
     )
 
 

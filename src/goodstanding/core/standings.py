@@ -11,13 +11,14 @@ from typing import Final, Literal
 
 import msgspec
 
-from goodstanding.core import consent, data, failures
+from goodstanding.core import consent, data, failures, limits
 from goodstanding.core.consent import Word
 from goodstanding.core.gate import PURPOSES, Blocks, first
+from goodstanding.core.limits import Asking, Clock
 from goodstanding.core.memory import FIRST, Memory
 from goodstanding.core.policies import Policy
-from goodstanding.core.registers import Registers, Said
-from goodstanding.core.responses import DAY, Response, respond
+from goodstanding.core.registers import Consent, Registers, Said
+from goodstanding.core.responses import Response, respond
 
 Family = Literal["good", "bad", "ugly"]
 
@@ -91,31 +92,20 @@ class _Finding(msgspec.Struct, frozen=True, gc=False):
     category: str | None = None
 
 
-class _Clock:
-    """Gathers the next moment at which time alone changes something."""
-
-    def __init__(self, now: int) -> None:
-        self.now = now
-        self.due_at: int | None = None
-
-    def has_come(self, at: int) -> bool:
-        """Whether that moment has come; if not, it is one to come back for."""
-        if at <= self.now:
-            return True
-        if self.due_at is None or at < self.due_at:
-            self.due_at = at
-        return False
-
-
 def stand(
     registers: Registers,
     deliveries: Sequence[Delivery],
     policy: Policy,
     channel: str,
     now: int,
+    *,
+    planning: bool = False,
 ) -> Standing:
-    """Where the address stands at ``now`` (microseconds)."""
-    clock = _Clock(now)
+    """Where the address stands at ``now`` (microseconds).
+
+    ``planning``: as asked before a single message is planned, when what waits already counts too.
+    """
+    clock = Clock(now)
     memories = [each.memory for each in deliveries]
     responses = tuple(
         respond(each.memory, policy, channel, now, reports=each.reports) for each in deliveries
@@ -142,11 +132,16 @@ def stand(
     refusals = {
         refusal for finding in findings if (refusal := STATUSES[finding.status].refusal)
     } - _WORDS
-    held = "soft_stopped" in refusals and _transactional_hold(deliveries, policy, clock)
-    asking = _Asking.of(registers, word, deliveries, policy, clock)
+    if limits.capped(deliveries, policy, clock):
+        refusals.add("limit_reached")
+    held = "soft_stopped" in refusals and limits.tried_lately(
+        deliveries, judged, policy, clock, planning=planning
+    )
+    asking = Asking(registers, deliveries, judged, policy, clock, planning=planning)
 
-    def blocks(said: Word, opted_out: Said | None = None) -> Blocks:
-        return _blocks(said.refusal, refusals, held, asking.refused_on(opted_out), policy, channel)
+    def blocks(decides: Word, said: Consent | None = None) -> Blocks:
+        unasked = asking.refusal(decides, said)
+        return _blocks(decides.refusal, refusals, held, unasked, policy, channel)
 
     return Standing(
         status=shown.status,
@@ -156,7 +151,7 @@ def stand(
         category=shown.category,
         blocks=blocks(word),
         topics={
-            topic: blocks(consent.on_topic(word, said), said.opted_out)
+            topic: blocks(consent.on_topic(word, said), said)
             for topic, said in registers.topics.items()
         },
         consent=word.status,
@@ -217,7 +212,7 @@ def _unengaged(
     memories: Sequence[Memory],
     responses: Sequence[Response],
     policy: Policy,
-    clock: _Clock,
+    clock: Clock,
 ) -> list[_Finding]:
     """Whether nobody seems to be there any more.
 
@@ -268,71 +263,6 @@ def _long_silent(last_sign: int, after: int, delivered: list[int], needed: int) 
     if len(later) < needed:
         return None
     return max(last_sign + after, later[needed - 1] if needed else 0)
-
-
-def _transactional_hold(deliveries: Sequence[Delivery], policy: Policy, clock: _Clock) -> bool:
-    """Whether a soft-stopped address was tried too recently for another transactional mail."""
-    tried = max(
-        (at for each in deliveries if (at := each.memory.sent_at) is not None), default=None
-    )
-    return tried is not None and not clock.has_come(tried + policy.transactional.retry_soft_stopped)
-
-
-class _Asking(msgspec.Struct, frozen=True, gc=False):
-    """What a request to confirm depends on: how often was asked, and whether the person wants it.
-
-    ``asked``: when the person last asked for something; ``refused``: when the word fell that
-    would refuse them (both microseconds). ``permitted``: an imported claim of permission decides.
-    """
-
-    limit_reached: bool
-    asked: int
-    refused: int
-    permitted: bool = False
-    permitted_now: bool = False
-
-    @classmethod
-    def of(
-        cls,
-        registers: Registers,
-        word: Word,
-        deliveries: Sequence[Delivery],
-        policy: Policy,
-        clock: _Clock,
-    ) -> _Asking:
-        requests = sorted(
-            at
-            for each in deliveries
-            if each.purpose == "confirmation" and (at := each.memory.sent_at) is not None
-        )
-        recent = [at for at in requests if not clock.has_come(at + DAY)]
-        complaint = consent.complaint(registers)
-        permitted = word.said is not None and word.said == registers.permitted and complaint is None
-        asked = consent.asked_at(registers)
-        return cls(
-            limit_reached=len(recent) >= policy.confirmation.a_day,
-            asked=-1 if asked is None else asked,
-            refused=max(
-                (
-                    said.at
-                    for said in (complaint, registers.person.opted_out, registers.admin_opted_out)
-                    if said is not None
-                ),
-                default=-1,
-            ),
-            permitted=permitted,
-            permitted_now=permitted
-            and (not requests or clock.has_come(requests[-1] + policy.confirmation.imported_every)),
-        )
-
-    def refused_on(self, opted_out: Said | None) -> str | None:
-        """Why it may not go, given the person's last opt-out of the topic it is about."""
-        if self.limit_reached:
-            return "limit_reached"
-        refused = max(self.refused, opted_out.at if opted_out is not None else -1)
-        if self.asked > refused or (self.permitted_now and opted_out is None):
-            return None
-        return "limit_reached" if self.permitted and opted_out is None else "not_requested"
 
 
 _OPEN: Final[Blocks] = dict.fromkeys(PURPOSES)

@@ -144,15 +144,15 @@ class Account:
         due_at, revision = self.stored[_DUE_AT], self.stored[_POLICY]
         return revision != policy.revision or (due_at is not None and due_at <= now)
 
-    def standing(self, policy: Policy, now: int) -> Standing:
-        """Where the address stands."""
+    def standing(self, policy: Policy, now: int, *, planning: bool = False) -> Standing:
+        """Where the address stands; ``planning``: as for ``stand``."""
         facts = [
             Delivery(row.memory, row.mailing.purpose, row.reports, row.mailing.id)
             if row.mailing
             else Delivery(row.memory, "broadcast", row.reports)
             for row in self.rows.values()
         ]
-        return stand(self.registers, facts, policy, self.channel, now)
+        return stand(self.registers, facts, policy, self.channel, now, planning=planning)
 
 
 def load(cursor: CursorWrapper, ids: Iterable[int], *, lock: bool = True) -> dict[int, Account]:
