@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+import tomllib
+from pathlib import Path
 
 import pytest
 
@@ -102,6 +104,21 @@ def test_a_time_that_is_asked_for_is_read(text: str, seconds: int) -> None:
 @pytest.mark.parametrize("text", NOT_ASKED)
 def test_other_numbers_are_no_time_to_wait(text: str) -> None:
     assert asked_to_wait(text) is None
+
+
+def test_the_pretend_providers_are_understood() -> None:
+    source = Path(__file__).parents[2] / "src" / "goodstanding" / "postoffice" / "data"
+    limits = tomllib.loads((source / "limits.toml").read_text())
+    texts = [text for words in (limits, *limits["own"].values()) for text in words.get("rate", [])]
+    assert len(texts) >= 7
+    for text in texts:
+        words = text.format_map(_Filled(seconds="97", clock="00:01:37"))
+        assert asked_to_wait(words) == 97, words
+
+
+class _Filled(dict[str, str]):
+    def __missing__(self, name: str) -> str:
+        return {"ip": "192.0.2.25", "id": "00ff12"}.get(name, "mx1.example.com")
 
 
 @pytest.mark.parametrize(

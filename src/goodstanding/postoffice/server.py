@@ -50,6 +50,7 @@ class Door(SMTP):
         self._clerk = clerk
         self._farewell = ""
         self._is_taking = False
+        self._is_answering = False
         super().__init__(
             clerk,
             hostname=clerk.host,
@@ -79,6 +80,11 @@ class Door(SMTP):
         self.visit.end()
         super().connection_lost(error)
 
+    def eof_received(self) -> bool | None:
+        """Forget the connection as soon as the other side has ended it."""
+        self.visit.end()
+        return super().eof_received()
+
     def hang_up(self) -> None:
         """Close the connection without a word."""
         if self.transport is not None:
@@ -86,7 +92,7 @@ class Door(SMTP):
 
     def is_at(self, provider: Provider) -> bool:
         """Say whether the connection is the provider's, or has a transaction with it."""
-        return provider in {self._clerk.provider, self.visit.at}
+        return provider is self._clerk.provider or provider is self.visit.at
 
     async def push(self, status: str | bytes) -> None:
         """Send a reply; its lines may be separated by newlines."""
@@ -94,6 +100,11 @@ class Door(SMTP):
         text = self._farewell or text
         lines = text.replace("\r\n", "\n").split("\n")
         await self._dawdle(lines)
+        # Before it is said: who hears it may be back at once.
+        if text[:3] in {"221", "421"}:
+            self.visit.end()
+        elif self._is_answering:
+            self.visit.end_transaction()
         # In a reply of several lines all but the last have a hyphen after the code.
         lines[:-1] = [f"{line[:3]}-{line[4:]}" for line in lines[:-1]]
         await super().push("\r\n".join(lines))
@@ -137,9 +148,11 @@ class Door(SMTP):
                 await self._reader.read(1)
                 self.hang_up()
             else:
-                await self.push(await self._take(envelope))
+                reply = await self._take(envelope)
+                self._is_answering = True
+                await self.push(reply)
         finally:
-            self._is_taking = False
+            self._is_taking = self._is_answering = False
             self.visit.end_transaction()
 
     async def _take(self, envelope: Envelope) -> str:
