@@ -1,6 +1,7 @@
 """What the gate answers, as it is stored and as of any time."""
 
 import random
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -126,6 +127,30 @@ def test_an_answer_has_its_reason(
     assert answer.allowed == (reason is None)
     assert why in answer.why
     assert answer.why.startswith("Allowed: " if answer.allowed else "Refused: ")
+
+
+def test_a_limit_is_told_with_its_numbers(tmp_path: Path) -> None:
+    file = tmp_path / "sparing.toml"
+    file.write_text('base = "default"\n[frequency_cap]\nmails = 2\nwithin = "7d"\n')
+    sparing = policies.load(str(file))
+    sent = [event("sent", day, mailing=f"m{day}", purpose="broadcast") for day in (27, 28)]
+    asked = event("sent", 27, mailing="ask", purpose="confirmation", detail={"reports": False})
+    hear(event("imported", 0, detail={"permission": True}), *sent, asked)
+    answer = ask(policy=sparing)
+    assert (answer.reason, answer.status) == ("limit_reached", "opted_in")
+    assert answer.why == (
+        "Refused: the person was sent as many messages of this sort as they may be in this time."
+        " By the policy sparing 2 mailings in 7 days are the most that go to one address."
+    )
+    assert ask().allowed, "by default there is no cap"
+    assert ask(policy=sparing, at=START + 34 * DAY).allowed, "the window is free again"
+    assert ask("one_off", policy=sparing).allowed
+    answer = ask("confirmation")
+    assert answer.reason == "limit_reached"
+    assert answer.why.endswith(
+        " By the policy default a person is asked to confirm 3 times a day at the most,"
+        " and once in 30 days where others say that they agreed."
+    )
 
 
 def test_a_word_on_a_topic_counts_for_that_topic() -> None:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 import msgspec
 
 from goodstanding.answers import grounds, known
-from goodstanding.answers.words import words
+from goodstanding.answers.words import span, words
 from goodstanding.core.addresses import Address
 from goodstanding.core.history import History
 from goodstanding.core.policies import Policy
@@ -65,7 +65,8 @@ def _sentence(
     policy: Policy,
 ) -> str:
     if reason is not None:
-        return f"Refused: {grounds.of_refusal(reason, history, standing, policy, topic)}."
+        ground = grounds.of_refusal(reason, history, standing, policy, topic)
+        return " ".join([f"Refused: {ground}.", *_limit(reason, purpose, policy)])
     if purpose in ("transactional", "confirmation"):
         return f"Allowed: {words().grounds['nothing_against']}."
     ground = grounds.of_consent(history, standing, policy, topic)
@@ -73,3 +74,16 @@ def _sentence(
         although = words().grounds["although"].format(policy=policy.name, ground=ground)
         return f"Allowed: {although}."
     return f"Allowed: {ground}."
+
+
+def _limit(reason: str, purpose: str, policy: Policy) -> Iterator[str]:
+    """Where a limit in time refuses, which."""
+    if reason != "limit_reached":
+        return
+    if purpose == "confirmation":
+        asking = policy.confirmation
+        name, most, within = "limit_of_requests", asking.a_day, asking.imported_every
+    else:
+        cap = policy.frequency_cap
+        name, most, within = "limit_reached", cap.mails, cap.within
+    yield words().policy[name].format(policy=policy.name, n=most, span=span(within))
