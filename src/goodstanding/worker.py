@@ -146,7 +146,7 @@ def _digest() -> bool:
 def _plan() -> bool:
     """Plan a chunk of every mailing; one that fails does not keep the others waiting."""
     failed: Exception | None = None
-    unfinished = planning.unfinished()
+    unfinished = planning.unfinished(present())
     for mailing in unfinished:
         try:
             planning.plan(mailing, present(), most=1)

@@ -15,7 +15,7 @@ from goodstanding.core.addresses import Address
 from goodstanding.core.events import SECOND, Event
 from goodstanding.ledger import models
 from goodstanding.ledger.recording import record
-from goodstanding.mailings import contents, planning
+from goodstanding.mailings import contents, outbox, planning
 from goodstanding.mailings.contents import Draft
 
 DAY = 86_400 * SECOND
@@ -76,6 +76,15 @@ def planned(name: str = "news", at: int = NOW, **said: Any) -> int:
     made = mailing(name, at, **said)
     assert planning.plan(made, at)
     return made
+
+
+def claimed(worker: int, most: int, now: int) -> list[outbox.Claim]:
+    """Claim so many, whatever lots they are in, each lot in its turn."""
+    claims: list[outbox.Claim] = []
+    for lot in outbox.open_lots(now):
+        if len(claims) < most:
+            claims += outbox.claim(worker, [outbox.Share(lot, most - len(claims))], now)
+    return claims
 
 
 def responses(mailing_id: int) -> dict[tuple[str, str], str]:

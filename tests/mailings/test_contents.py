@@ -11,10 +11,10 @@ from django.conf import settings
 
 from goodstanding.contacts.importing import import_contacts
 from goodstanding.contacts.models import Contact
-from goodstanding.gateways.smtp import SmtpSettings
 from goodstanding.ledger.models import Link, Mailing
 from goodstanding.mailings import contents
 from goodstanding.mailings.contents import Draft, RefusedMailing
+from goodstanding.mailings.lanes import Lane
 from goodstanding.mailings.models import Content
 from tests.mailings.audience import BODY, NOW, at_once, contact, mailing, people
 from tests.mailings.compose_parts import strictly, text_of
@@ -76,7 +76,11 @@ def test_everything_that_is_wrong_is_said_at_once() -> None:
         ({"topic": ""}, "a topic has"),
         ({"topic": "x" * 101}, "a topic has"),
         ({"purpose": "spam"}, "not 'spam'"),
-        ({"purpose": "one_off"}, "not 'one_off'"),
+        ({"purpose": "one_off"}, "has an author"),
+        ({"author": "Ann"}, "has an author"),
+        ({"purpose": "one_off", "author": "A\n"}, "printable"),
+        ({"purpose": "transactional", "control_share": 0.1}, "only broadcast"),
+        ({"expires_at": 5, "starts_at": 6}, "expires after it starts"),
         ({"lane": "other"}, "no lane 'other'"),
         ({"control_share": float("nan")}, "between 0 and 0.9"),
         ({"control_share": -0.1}, "between 0 and 0.9"),
@@ -99,7 +103,7 @@ def test_a_broadcast_without_a_postal_address_is_refused(
 
 
 def test_where_lanes_are_set_only_those_are_there(monkeypatch: pytest.MonkeyPatch) -> None:
-    options = msgspec.structs.replace(settings.OPTIONS, lanes={"bulk": SmtpSettings()})
+    options = msgspec.structs.replace(settings.OPTIONS, lanes={"bulk": Lane()})
     monkeypatch.setattr(settings, "OPTIONS", options)
     assert problems(lane="main") == ("there is no lane 'main'",)
     mailing(lane="bulk")
@@ -125,7 +129,9 @@ def test_every_column_of_an_import_is_a_merge_field(tmp_path: Path) -> None:
     content, compiled = contents.compiled(made)
     assert content.lane == "main"
     everybody = list(Contact.objects.values_list("pk", flat=True))
-    merged = {fields["first_name"]: fields for fields in contents.merge_fields(everybody).values()}
+    merged = {
+        fields["first_name"]: fields for fields in contents.contact_fields(everybody).values()
+    }
     for name, line in (("Ann", "deep blue in Rome"), ("Bob", "none in no city")):
         raw = compiled.render(merged[name], "x@example.com", contents.Stamp(5, NOW, made))
         message = strictly(raw)
@@ -153,7 +159,7 @@ def test_a_content_that_must_not_go_out_any_more_is_refused(
     whole = settings.OPTIONS
     for less in (
         {"postal_address": ""},
-        {"lanes": {"bulk": SmtpSettings()}},
+        {"lanes": {"bulk": Lane()}},
     ):
         monkeypatch.setattr(settings, "OPTIONS", msgspec.structs.replace(whole, **less))
         with pytest.raises(RefusedMailing):

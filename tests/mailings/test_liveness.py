@@ -11,7 +11,7 @@ from django.db import OperationalError, connection
 
 from goodstanding.mailings import liveness, outbox
 from goodstanding.mailings.liveness import Lifeline
-from goodstanding.mailings.models import Worker
+from goodstanding.mailings.models import Outbox, State, Worker
 from tests.mailings.audience import NOW, at_once, people, planned
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -66,7 +66,7 @@ def test_dead_when_its_lock_is_gone() -> None:
 def test_claimed_under_a_name_that_nobody_knows_is_found() -> None:
     people(1)
     planned()
-    outbox.claim(12345, 10, NOW)
+    Outbox.objects.update(state=State.CLAIMED, worker_id=12345, attempt=1)
     assert dead() == [12345]
     assert outbox.recover([12345], NOW) == (1, 0)
     assert dead() == []

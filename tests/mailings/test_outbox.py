@@ -14,13 +14,14 @@ from goodstanding.ledger.models import Address, RefusedEvent
 from goodstanding.ledger.policy import active_policy
 from goodstanding.ledger.recording import record
 from goodstanding.mailings import outbox, planning
-from goodstanding.mailings.models import Outbox, State
+from goodstanding.mailings.models import Outbox, State, Worker
 from goodstanding.mailings.outbox import Claim, Outcome
 from tests.mailings.audience import (
     DAY,
     NOW,
     address,
     at_once,
+    claimed,
     contact,
     counted,
     kinds,
@@ -36,6 +37,12 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 ME, OTHER = 101, 102
 MINUTE = 60 * SECOND
+
+
+@pytest.fixture(autouse=True)
+def _workers() -> None:
+    for number in (ME, OTHER):
+        Worker.objects.create(pk=number, started_at=NOW, host="here", process=number)
 
 
 def event(claim: Claim, kind: str, at: int, **detail: object) -> Event:
@@ -65,12 +72,12 @@ def states() -> list[int]:
 def test_from_claim_to_record() -> None:
     people(3)
     made = planned()
-    claims = outbox.claim(ME, 10, NOW)
+    claims = claimed(ME, 10, NOW)
     assert names(claims) == ["p0", "p1", "p2"]
     assert {claim.attempt for claim in claims} == {1}
     assert {claim.first_attempt_at for claim in claims} == {NOW}
     assert states() == [State.CLAIMED] * 3
-    assert outbox.claim(OTHER, 10, NOW) == []
+    assert claimed(OTHER, 10, NOW) == []
 
     assert outbox.commit(claims[:2], [], NOW) == {claim.delivery for claim in claims[:2]}
     assert states() == [State.HANDING, State.HANDING, State.CLAIMED]
@@ -84,10 +91,15 @@ def test_from_claim_to_record() -> None:
 
 def test_no_more_than_asked_for_and_none_before_its_time() -> None:
     people(5)
-    planned(starts_at=NOW + 60 * SECOND)
-    assert outbox.claim(ME, 3, NOW + 59 * SECOND) == []
-    assert len(outbox.claim(ME, 3, NOW + 60 * SECOND)) == 3
-    assert len(outbox.claim(ME, 3, NOW + 60 * SECOND)) == 2
+    made = mailing(starts_at=NOW + 60 * SECOND)
+    people(1, "late")
+    assert planning.unfinished(NOW + 59 * SECOND) == []
+    assert planning.plan(made, NOW + 59 * SECOND)
+    assert claimed(ME, 3, NOW + 59 * SECOND) == []
+    assert planning.unfinished(NOW + 60 * SECOND) == [made]
+    assert planning.plan(made, NOW + 60 * SECOND)
+    assert len(claimed(ME, 3, NOW + 60 * SECOND)) == 3
+    assert len(claimed(ME, 5, NOW + 60 * SECOND)) == 3
 
 
 def test_who_left_after_planning_is_skipped_when_claimed() -> None:
@@ -95,7 +107,7 @@ def test_who_left_after_planning_is_skipped_when_claimed() -> None:
     made = planned(topic="offers")
     told("opted_out", "p0", NOW + SECOND, source="link")
     told("opted_out", "p1", NOW + SECOND, source="link", topic="offers")
-    assert names(outbox.claim(ME, 10, NOW + 2 * SECOND)) == ["p2"]
+    assert names(claimed(ME, 10, NOW + 2 * SECOND)) == ["p2"]
     assert response(made, "p0") == "skipped:opted_out"
     assert response(made, "p1") == "skipped:opted_out_of_topic"
     assert outbox.pending() == 1
@@ -105,11 +117,11 @@ def test_who_left_after_planning_is_skipped_when_claimed() -> None:
 def test_who_left_after_the_claim_is_not_let_past_the_fence() -> None:
     people(3)
     made = planned()
-    claims = outbox.claim(ME, 10, NOW)
+    claims = claimed(ME, 10, NOW)
     told("complained", "p1", NOW + SECOND, source="arf")
     assert outbox.commit(claims, [], NOW + SECOND) == {claims[0].delivery, claims[2].delivery}
     outbox.commit([], [Outcome(claims[1], (), NOW + SECOND)], NOW + SECOND)  # dropped
-    assert outbox.claim(ME, 10, NOW + SECOND) == []
+    assert claimed(ME, 10, NOW + SECOND) == []
     assert response(made, "p1") == "skipped:complained"
     assert outbox.pending() == 2
 
@@ -117,11 +129,11 @@ def test_who_left_after_the_claim_is_not_let_past_the_fence() -> None:
 def test_what_time_changed_after_the_claim_is_not_let_past_the_fence() -> None:
     people(2)
     planned()
-    claims = outbox.claim(ME, 10, NOW)
+    claims = claimed(ME, 10, NOW)
     Address.objects.filter(value="p0@example.com").update(due_at=NOW + 5)
     assert outbox.commit(claims, [], NOW + 10) == {claims[1].delivery}
     outbox.commit([], [Outcome(claims[0], (), NOW + 10)], NOW + 10)
-    [again] = outbox.claim(ME, 10, NOW + 10)  # folded first, and still allowed
+    [again] = claimed(ME, 10, NOW + 10)  # folded first, and still allowed
     assert outbox.commit([again], [], NOW + 10) == {again.delivery}
 
 
@@ -131,7 +143,7 @@ def test_who_is_due_is_folded_before_being_claimed() -> None:
     made = planned()
     told("complained", "p0", NOW + SECOND, source="arf")
     Address.objects.update(policy=7, blocks_broadcast=None)
-    assert names(outbox.claim(ME, 10, NOW + SECOND)) == ["p1", "p2"]
+    assert names(claimed(ME, 10, NOW + SECOND)) == ["p1", "p2"]
     assert response(made, "p0") == "skipped:complained"
     revisions = Address.objects.exclude(value="").values_list("policy", flat=True)
     assert set(revisions) == {active_policy().revision}
@@ -148,7 +160,7 @@ def test_two_workers_share_without_waiting() -> None:
     def other() -> None:
         try:
             with transaction.atomic():
-                theirs.extend(outbox.claim(OTHER, 6, NOW))
+                theirs.extend(claimed(OTHER, 6, NOW))
                 claimed.set()
                 done.wait(30)
         finally:
@@ -157,7 +169,7 @@ def test_two_workers_share_without_waiting() -> None:
     thread = threading.Thread(target=other)
     thread.start()
     assert claimed.wait(30)
-    mine = outbox.claim(ME, 6, NOW)  # while the other's rows are locked
+    mine = claimed(ME, 6, NOW)  # while the other's rows are locked
     done.set()
     thread.join()
     assert len(theirs) == 6
@@ -168,7 +180,7 @@ def test_two_workers_share_without_waiting() -> None:
 def test_only_the_token_opens_the_fence_and_only_once() -> None:
     people(2)
     planned()
-    [mine, _] = outbox.claim(ME, 10, NOW)
+    [mine, _] = claimed(ME, 10, NOW)
     wrong = Claim(*(getattr(mine, f) for f in mine.__struct_fields__[:-1]), token=mine.token + 1)
     assert outbox.commit([wrong], [], NOW) == set()
     assert outbox.commit([mine], [], NOW) == {mine.delivery}
@@ -178,7 +190,7 @@ def test_only_the_token_opens_the_fence_and_only_once() -> None:
 def test_a_dead_worker_is_taken_over_and_what_it_says_late_is_heard() -> None:
     people(4)
     made = planned()
-    claims = outbox.claim(ME, 10, NOW)
+    claims = claimed(ME, 10, NOW)
     outbox.commit(claims[:2], [], NOW)
     assert outbox.recover([ME], NOW + SECOND) == (2, 2)
     assert outbox.recover([ME], NOW + SECOND) == (0, 0)
@@ -186,7 +198,7 @@ def test_a_dead_worker_is_taken_over_and_what_it_says_late_is_heard() -> None:
     assert counted(made) == {"lost": 2, "planned": 2}
     assert kinds("p0") == ["opted_in", "planned", "lost"]
 
-    again = outbox.claim(OTHER, 10, NOW + 2 * SECOND)
+    again = claimed(OTHER, 10, NOW + 2 * SECOND)
     assert names(again) == ["p2", "p3"]
     # The dead wakes up: it had handed over two, and is at the fence with the others.
     assert outbox.commit(claims[2:], [sent(claims[0], NOW)], NOW + 3 * SECOND) == set()
@@ -209,14 +221,14 @@ def test_an_outcome_recorded_twice_changes_nothing() -> None:
     """As when the connection broke while the commit was acknowledged."""
     people(2)
     made = planned()
-    claims = outbox.claim(ME, 10, NOW)
+    claims = claimed(ME, 10, NOW)
     outcomes = [sent(claims[0]), deferred(claims[1], NOW + 60 * SECOND)]
     for _ in range(2):
         outbox.commit([], outcomes, NOW)
     assert counted(made) == {"sent": 1, "deferred": 1}
     assert sorted(kinds("p1")) == ["deferred", "opted_in", "planned"]
-    assert outbox.claim(ME, 10, NOW + 59 * SECOND) == []
-    [again] = outbox.claim(ME, 10, NOW + 60 * SECOND)
+    assert claimed(ME, 10, NOW + 59 * SECOND) == []
+    [again] = claimed(ME, 10, NOW + 60 * SECOND)
     outbox.commit([], outcomes, NOW + 61 * SECOND)
     assert outbox.commit([again], [], NOW + 61 * SECOND) == {again.delivery}
 
@@ -224,30 +236,30 @@ def test_an_outcome_recorded_twice_changes_nothing() -> None:
 def test_what_is_given_back_is_as_it_was() -> None:
     people(3)
     planned()
-    claims = outbox.claim(ME, 10, NOW)
+    claims = claimed(ME, 10, NOW)
     outbox.commit(claims[:1], [], NOW)
     outbox.release(claims)
     assert states() == [State.HANDING, State.READY, State.READY], "what is handed over is not"
-    again = outbox.claim(OTHER, 10, NOW + 5 * DAY)
+    again = claimed(OTHER, 10, NOW + 5 * DAY)
     assert [claim.attempt for claim in again] == [1, 1]
     assert {claim.first_attempt_at for claim in again} == {NOW + 5 * DAY}, "its time begins now"
     outbox.release(claims)  # those of another token stay
     assert states() == [State.HANDING, State.CLAIMED, State.CLAIMED]
     outbox.release(again, until=NOW + 6 * DAY)
-    assert outbox.claim(ME, 10, NOW + 6 * DAY - 1) == []
-    assert len(outbox.claim(ME, 10, NOW + 6 * DAY)) == 2
+    assert claimed(ME, 10, NOW + 6 * DAY - 1) == []
+    assert len(claimed(ME, 10, NOW + 6 * DAY)) == 2
 
 
 def test_time_runs_from_the_first_attempt_that_ended() -> None:
     people(1)
     planned()
-    outbox.claim(ME, 1, NOW)
+    claimed(ME, 1, NOW)
     outbox.recover([ME], NOW)
-    [claim] = outbox.claim(ME, 1, NOW + 4 * DAY)
+    [claim] = claimed(ME, 1, NOW + 4 * DAY)
     assert claim.attempt == 2, "what a dead worker may still say is not of this attempt"
     assert claim.first_attempt_at == NOW + 4 * DAY
     outbox.commit([], [deferred(claim, NOW + 4 * DAY + MINUTE)], NOW + 4 * DAY)
-    [again] = outbox.claim(ME, 1, NOW + 5 * DAY)
+    [again] = claimed(ME, 1, NOW + 5 * DAY)
     assert again.first_attempt_at == NOW + 4 * DAY
 
 
@@ -255,12 +267,10 @@ def test_time_runs_from_the_first_attempt_that_ended() -> None:
 def test_a_long_queue_does_not_use_up_the_time_of_retries(most: int) -> None:
     people(60)
     planned()
-    first = outbox.claim(ME, 10, NOW)
+    first = claimed(ME, 10, NOW)
     outbox.commit([], [deferred(claim, NOW + MINUTE) for claim in first], NOW)
-    assert 1 not in {claim.attempt - 1 for claim in outbox.claim(ME, most, NOW + MINUTE - 1)}
-    seen = [
-        claim.attempt for _ in range(40 // most) for claim in outbox.claim(ME, most, NOW + MINUTE)
-    ]
+    assert 1 not in {claim.attempt - 1 for claim in claimed(ME, most, NOW + MINUTE - 1)}
+    seen = [claim.attempt for _ in range(40 // most) for claim in claimed(ME, most, NOW + MINUTE)]
     assert len(seen) == 40
     assert 5 <= seen.count(2) <= 10
     assert seen.count(1) >= 30
@@ -272,12 +282,12 @@ def test_workers_at_once_claim_each_mail_once() -> None:
 
     def work(worker: int) -> list[int]:
         mine = []
-        while claims := outbox.claim(worker, 7, NOW):
+        while claims := claimed(worker, 7, NOW):
             mine += [claim.delivery for claim in claims]
             outbox.commit([], [sent(claim) for claim in claims], NOW)
         return mine
 
-    got = at_once(*(lambda n=n: work(n) for n in range(3)))
+    got = at_once(*(lambda n=n: work(n) for n in (ME, OTHER, ME)))
     deliveries = [delivery for mine in got for delivery in mine]
     assert len(deliveries) == len(set(deliveries)) == 60
     assert rebuilding.rebuild(NOW, verify=True) == []
@@ -292,7 +302,7 @@ def test_claiming_while_the_same_people_are_folded() -> None:
     def claim() -> int:
         taken = 0
         for _ in range(15):
-            claims = outbox.claim(ME, 10, NOW + SECOND)
+            claims = claimed(ME, 10, NOW + SECOND)
             taken += len(claims)
             outbox.commit([], [sent(each, NOW + SECOND) for each in claims], NOW + SECOND)
         return taken
@@ -321,12 +331,12 @@ def test_a_relay_that_says_only_250_hurts_nobody() -> None:
     for number in range(10):
         made = mailing(f"news-{number}", at)
         planning.plan(made, at)
-        claims = outbox.claim(ME, 10, at)
+        claims = claimed(ME, 10, at)
         assert names(claims) == ["ann", "bob"]
         if number % 3 == 0:  # it also keeps some waiting
             outbox.commit([], [deferred(c, at + MINUTE, at) for c in claims], at)
             at += MINUTE
-            claims = outbox.claim(ME, 10, at)
+            claims = claimed(ME, 10, at)
         assert len(outbox.commit(claims, [], at)) == 2
         outbox.commit([], [sent(claim, at) for claim in claims], at)
         at += 36 * DAY

@@ -14,18 +14,24 @@ from goodstanding.gateways.base import Handover, Outcome, Stage
 from goodstanding.ledger import clock
 from goodstanding.ledger import models as ledger
 from goodstanding.mailings import outbox, outcomes
+from goodstanding.mailings.lanes import Lane
+from goodstanding.mailings.models import Worker
 from goodstanding.mailings.outbox import Claim
-from tests.mailings.audience import DAY, NOW, counted, people, planned, response
+from tests.mailings.audience import DAY, NOW, claimed, counted, people, planned, response
 
 POLICY = policies.load("default")
 STAGES: tuple[Stage, ...] = ("connect", "mail", "rcpt", "data", "dot")
 MINUTE = 60 * SECOND
 
 
+LOT = outbox.OpenLot(1, 1, "main", 1, "example.com", 3, 1, None, False, True, False)
+
+
 def claim(attempt: int = 1, first_attempt_at: int = NOW) -> Claim:
     return Claim(
         delivery=7,
         mailing=1,
+        lot=LOT,
         address_id=3,
         address=Address("email", "ann@example.com"),
         recipient="",
@@ -42,7 +48,7 @@ def said(text: str, outcome: Outcome, stage: Stage = "rcpt", **more: Any) -> Han
 
 def judge(handover: Handover, **more: Any) -> outbox.Outcome:
     reports = more.pop("reports", False)
-    return outcomes.judge(claim(**more), handover, POLICY, NOW, reports=reports)
+    return outcomes.judge(claim(**more), handover, POLICY, NOW, Lane(direct=reports))
 
 
 def kinds(outcome: outbox.Outcome) -> list[str]:
@@ -226,12 +232,13 @@ def test_where_it_leaves_the_address_in_the_end(
     """The same answer to every try, until nothing is tried any more."""
     people(1)
     made = planned()
+    me = Worker.objects.create(started_at=NOW, host="here", process=1).pk
     at = NOW
     tries = 0
     while outbox.pending():
-        for mine in outbox.claim(1, 10, at):
+        for mine in claimed(me, 10, at):
             tries += 1
-            outcome = outcomes.judge(mine, handover, POLICY, at, reports=reports)
+            outcome = outcomes.judge(mine, handover, POLICY, at, Lane(direct=reports))
             outbox.commit([mine], [], at)
             outbox.commit([], [outcome], at)
         at += 10 * MINUTE

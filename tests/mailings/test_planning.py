@@ -188,7 +188,7 @@ def test_only_the_list() -> None:
     contact("cid", on="others")
     made = planned(list_name="buyers")
     assert responses(made) == {("ann", ""): "planned"}
-    assert planning.unfinished() == []
+    assert planning.unfinished(NOW) == []
 
 
 def test_who_came_after_the_mailing_was_made_is_not_in_its_audience() -> None:
@@ -202,7 +202,7 @@ def test_who_came_after_the_mailing_was_made_is_not_in_its_audience() -> None:
 def test_nobody_to_send_to_is_a_mailing_that_is_done() -> None:
     made = planned()
     assert responses(made) == {}
-    assert planning.unfinished() == []
+    assert planning.unfinished(NOW) == []
 
 
 def test_the_control_group_is_drawn_among_the_allowed_by_a_salted_hash() -> None:
@@ -263,7 +263,7 @@ def test_a_planner_that_dies_is_taken_over_where_it_stopped(
     made = mailing()
     assert not planning.plan(made, NOW, most=2)
     assert len(responses(made)) == 8
-    assert planning.unfinished() == [made]
+    assert planning.unfinished(NOW) == [made]
 
     write = planning._write
 
@@ -280,7 +280,7 @@ def test_a_planner_that_dies_is_taken_over_where_it_stopped(
     assert planning.plan(made, NOW + DAY)
     assert counted(made) == {"planned": 18, "skipped:duplicate": 1}
     assert Outbox.objects.count() == 18
-    assert planning.unfinished() == []
+    assert planning.unfinished(NOW) == []
     assert planning.plan(made, NOW + DAY)
     assert len(responses(made)) == 19
     assert rebuilding.rebuild(NOW + DAY, verify=True) == []

@@ -21,11 +21,12 @@ from django.conf import settings
 from django.db import OperationalError, connection, connections
 
 from goodstanding.gateways.base import Handover, Mail
-from goodstanding.gateways.smtp import SmtpGateway, SmtpSettings
+from goodstanding.gateways.smtp import SmtpGateway
 from goodstanding.ledger import rebuilding
 from goodstanding.ledger.models import Address
 from goodstanding.mailings import liveness, outbox, planning, sender
-from goodstanding.mailings.models import Outbox, State, Worker
+from goodstanding.mailings.lanes import Lane
+from goodstanding.mailings.models import Content, Outbox, State, Worker
 from goodstanding.mailings.sender import Sender, present
 from tests.gateways.smtp_servers import CUT, Script, aiosmtpd_server
 from tests.mailings.audience import (
@@ -85,7 +86,7 @@ class Town:
 
 
 def lanes(monkeypatch: pytest.MonkeyPatch, port: int, **more: Any) -> None:
-    lane = SmtpSettings(host="127.0.0.1", port=port, starttls="never", connections=4, **more)
+    lane = Lane(host="127.0.0.1", port=port, starttls="never", connections=4, **more)
     monkeypatch.setattr(
         settings, "OPTIONS", msgspec.structs.replace(settings.OPTIONS, lanes={"main": lane})
     )
@@ -210,7 +211,7 @@ def test_no_server_at_all_is_tried_until_time_is_up(
     asyncio.run(send())
     assert counted(made) == {"failed": 3}
     for detail in details("failed"):
-        assert detail["attempt"] > 2
+        assert detail["attempt"] > 1
         assert detail["error"]
     assert set(Address.objects.exclude(value="").values_list("status", flat=True)) == {"opted_in"}
 
@@ -298,9 +299,11 @@ def test_a_mailing_that_must_not_go_out_any_more_waits_and_the_others_go(
 ) -> None:
     people(3)
     options = settings.OPTIONS
-    both = {"bulk": SmtpSettings(), "main": SmtpSettings()}
+    both = {"bulk": Lane(), "main": Lane()}
     monkeypatch.setattr(settings, "OPTIONS", msgspec.structs.replace(options, lanes=both))
-    withheld, other = sendable("withheld", lane="bulk"), sendable("other")
+    stranded, withheld = sendable("stranded", lane="bulk"), sendable("withheld")
+    other = sendable("other")
+    Content.objects.filter(mailing=withheld).update(text="no way to leave")
 
     async def run() -> None:
         async with aiosmtpd_server(Town()) as port:
@@ -309,8 +312,8 @@ def test_a_mailing_that_must_not_go_out_any_more_waits_and_the_others_go(
 
     asyncio.run(run())
     assert counted(other) == {"sent": 3}
-    assert counted(withheld) == {"planned": 3}
-    rows = Outbox.objects.filter(mailing_id=withheld).values_list("state", "attempt", "worker_id")
+    assert counted(withheld) == counted(stranded) == {"planned": 3}
+    rows = Outbox.objects.values_list("state", "attempt", "worker_id")
     assert set(rows) == {(State.READY, 0, None)}
     later = Outbox.objects.filter(mailing_id=withheld).values_list("not_before", flat=True)
     assert min(later) > present() + 30_000_000, "it is not looked at again and again"

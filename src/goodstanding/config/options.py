@@ -22,7 +22,8 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 import msgspec
 
 from goodstanding.core.addresses import MalformedAddress, normalise
-from goodstanding.gateways.smtp import SmtpSettings
+from goodstanding.mailings.braking import Brake
+from goodstanding.mailings.lanes import Lane
 
 if TYPE_CHECKING:
     from goodstanding.mailings.signing import Signer
@@ -32,6 +33,9 @@ SHORTEST_SECRET: Final = 32  # characters
 LANGUAGES: Final = ("en",)
 """Those that have a catalogue."""
 
+
+_IN_THE_FILE: Final = frozenset({"lanes", "brake"})
+"""Tables of settings, which no environment variable holds."""
 
 _Shape = TypeVar("_Shape")
 
@@ -63,7 +67,8 @@ class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     keep_raw_days: Annotated[int, msgspec.Meta(ge=0, le=36_500)] = 30
     log_level: str = "info"
     secret_key: str = ""
-    lanes: dict[str, SmtpSettings] = {}
+    lanes: dict[str, Lane] = {}
+    brake: Brake = Brake()
 
     def __rich_repr__(self) -> list[tuple[str, Any]]:
         """Every setting, the secret hidden."""
@@ -97,7 +102,7 @@ def read(folder: Path, environment: Mapping[str, str] = os.environ) -> Options:
     said.update(_from_environment(environment))
     lanes = said.get("lanes")
     for name, lane in lanes.items() if isinstance(lanes, dict) else ():
-        _converted(lane, SmtpSettings, f"lanes.{name}")
+        _converted(lane, Lane, f"lanes.{name}")
     options = _converted(said, Options)
     for name in ("listen_web", "listen_mail"):
         host_and_port(name, getattr(options, name))
@@ -145,7 +150,10 @@ def _check_base_url(options: Options) -> None:
 
 
 def _check_bounce_domain(options: Options) -> None:
-    domain = options.bounce_domain
+    _check_domain(options.bounce_domain)
+
+
+def _check_domain(domain: str) -> None:
     try:
         fits = normalise("email", f"b@{domain}").value == f"b@{domain.lower()}"
     except MalformedAddress:
@@ -187,6 +195,10 @@ def _check_secret_key(options: Options) -> None:
 
 def _check_lanes(options: Options) -> None:
     for name, lane in options.lanes.items():
+        if lane.confirmed is not None and lane.confirmed not in options.lanes:
+            raise ValueError(f"{name}: confirmed = {lane.confirmed!r}, and there is no such lane")
+        if lane.bounce_domain is not None:
+            _check_domain(lane.bounce_domain)
         if not re.fullmatch(r"[\w.-]{1,40}", name):
             raise ValueError(f"{name!r} is not a lane's name: 1 to 40 letters, digits, . _ -")
         if lane.certificates is not None:
@@ -320,7 +332,7 @@ def _from_file(folder: Path) -> dict[str, Any]:
 
 
 def _from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
-    fields = {field.name for field in msgspec.structs.fields(Options)} - {"lanes"}
+    fields = {field.name for field in msgspec.structs.fields(Options)} - _IN_THE_FILE
     said: dict[str, Any] = {}
     for variable, value in environment.items():
         if not variable.startswith(PREFIX) or variable == PREFIX + "HOME":
@@ -349,7 +361,7 @@ def _converted(said: object, shape: type[_Shape], within: str = "") -> _Shape:
 
 
 def _instead(name: str, fields: Collection[str]) -> str:
-    if name == "lanes":
-        return ": lanes stand in goodstanding.toml"
+    if name in _IN_THE_FILE:
+        return f": {name} stands in goodstanding.toml"
     close = difflib.get_close_matches(name, fields, n=1)
     return f"; did you mean {PREFIX}{close[0].upper()}?" if close else ""

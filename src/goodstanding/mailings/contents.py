@@ -15,15 +15,17 @@ from django.db.models import Max
 
 from goodstanding.config.options import dkim_signer
 from goodstanding.contacts.models import Contact, ContactList
-from goodstanding.gateways.smtp import SmtpSettings
+from goodstanding.core.gate import PURPOSES
 from goodstanding.ledger import bulk, models
 from goodstanding.ledger.signing import signer
-from goodstanding.mailings import compose, merge
+from goodstanding.mailings import compose, lanes, merge
 from goodstanding.mailings.compose import Compiled
+from goodstanding.mailings.confirming import Confirm
 from goodstanding.mailings.models import Content
+from goodstanding.mailings.outbox import Claim
 
-_TO_MANY: Final = ("broadcast", "sequence")
-"""Purposes that may be sent to an audience; the others are for one person each."""
+_TO_MANY: Final = ("broadcast",)
+"""Purposes that are sent to an audience; the others are for one person each."""
 
 STANDARD_FIELDS: Final = ("email", "first_name", "last_name", "company")
 """The merge fields that every contact has; beside them those that imports brought."""
@@ -45,7 +47,10 @@ class RefusedMailing(ValueError):
 
 
 class Draft(msgspec.Struct, frozen=True, kw_only=True):
-    """A broadcast as the sender wants it. ``control_share`` is at most 0.9; times in µs."""
+    """A mailing as the sender wants it. ``control_share`` is at most 0.9; times in µs.
+
+    ``author``: who writes; a one-off needs one, nothing else has one.
+    """
 
     name: str
     subject: str
@@ -60,6 +65,9 @@ class Draft(msgspec.Struct, frozen=True, kw_only=True):
     list_name: str | None = None
     control_share: float = 0.0
     starts_at: int | None = None
+    expires_at: int | None = None
+    author: str | None = None
+    confirms: tuple[Confirm, ...] = ()
 
 
 def create(draft: Draft, now: int) -> int:
@@ -96,6 +104,16 @@ def _keep(draft: Draft, mail: compose.Content, compiled: Compiled, now: int) -> 
         models.Link(mailing=mailing, number=number, url=url)
         for number, url in enumerate(compiled.links)
     )
+    models.Link.objects.bulk_create(
+        models.Link(
+            mailing=mailing, number=number, url=link.url, confirms=link.method, topic=link.topic
+        )
+        for number, link in enumerate(compiled.confirms)
+    )
+    starts_at = draft.starts_at if draft.starts_at is not None else now
+    one_by_one = draft.purpose not in _TO_MANY
+    # Who comes until a later start is in the audience too.
+    later = starts_at > now
     Content.objects.create(
         mailing=mailing,
         from_address=mail.from_address,
@@ -104,24 +122,27 @@ def _keep(draft: Draft, mail: compose.Content, compiled: Compiled, now: int) -> 
         subject=draft.subject,
         html=_without_nul(draft.html),
         text=_without_nul(draft.text),
+        confirms=msgspec.json.encode(compiled.confirms).decode(),
         lane=draft.lane,
         list_name=draft.list_name,
         control_share=draft.control_share,
         salt=secrets.token_hex(8),
         created_at=now,
-        starts_at=draft.starts_at if draft.starts_at is not None else now,
-        planned_to=0,
-        plan_until=Contact.objects.aggregate(last=Max("pk"))["last"] or 0,
+        starts_at=starts_at,
+        expires_at=draft.expires_at,
+        author=draft.author,
+        one_by_one=one_by_one,
+        plan_until=None
+        if one_by_one or later
+        else Contact.objects.aggregate(last=Max("pk"))["last"] or 0,
     )
     return int(mailing.pk)
 
 
 def _problems(draft: Draft) -> list[str]:
     """What is wrong with a draft beside what it says."""
-    problems = []
-    if draft.purpose not in _TO_MANY:
-        problems.append(f"a mailing to many is one of {', '.join(_TO_MANY)}, not {draft.purpose!r}")
-    if draft.lane not in lanes():
+    problems = _purpose_problems(draft)
+    if draft.lane not in lanes.every():
         problems.append(f"there is no lane {draft.lane!r}")
     if not 0 <= draft.control_share <= 0.9:
         problems.append("the control group is a share between 0 and 0.9")
@@ -141,6 +162,22 @@ def _problems(draft: Draft) -> list[str]:
     return problems
 
 
+def _purpose_problems(draft: Draft) -> list[str]:
+    """What does not go with what the mailing is for."""
+    problems = []
+    if draft.purpose not in PURPOSES:
+        problems.append(f"a purpose is one of {', '.join(PURPOSES)}, not {draft.purpose!r}")
+    if (draft.purpose == "one_off") != (draft.author is not None):
+        problems.append("a one-off, and nothing else, has an author: the person who writes it")
+    if draft.author is not None and not _is_plain(draft.author, LONGEST_NAME):
+        problems.append(f"an author's name has 1 to {LONGEST_NAME} printable characters")
+    if draft.purpose not in _TO_MANY and (draft.list_name is not None or draft.control_share):
+        problems.append(f"only {', '.join(_TO_MANY)} goes to a list, or keeps a control group")
+    if draft.expires_at is not None and draft.expires_at <= (draft.starts_at or 0):
+        problems.append("a mailing expires after it starts")
+    return problems
+
+
 def _not_text(draft: Draft) -> list[str]:
     """Where half a surrogate pair is: what a bad byte on the command line becomes."""
     return [
@@ -155,11 +192,6 @@ def _not_text(draft: Draft) -> list[str]:
         )
         if text is not None and not _is_text(text)
     ]
-
-
-def lanes() -> Mapping[str, SmtpSettings]:
-    """The ways out that are set, by name; where none is, a relay on this machine."""
-    return settings.OPTIONS.lanes or {"main": SmtpSettings()}
 
 
 def _taken(name: str) -> str:
@@ -189,9 +221,19 @@ def compiled(mailing: int) -> tuple[Content, Compiled]:
         RefusedMailing: by what is set now it must not go out as it is.
     """
     content = Content.objects.select_related("mailing").get(pk=mailing)
-    if content.lane not in lanes():
+    if content.lane not in lanes.every():
         raise RefusedMailing([f"there is no lane {content.lane!r}"])
-    draft = Draft(
+    draft = draft_of(content)
+    try:
+        signer = dkim_signer(settings.OPTIONS)
+        return content, compose.compile_content(written(draft), _named(draft), signer)
+    except compose.ContentError as error:
+        raise RefusedMailing(error.problems) from error
+
+
+def draft_of(content: Content) -> Draft:
+    """The mailing as it was written."""
+    return Draft(
         name=content.mailing.name,
         subject=content.subject,
         html=content.html,
@@ -201,12 +243,14 @@ def compiled(mailing: int) -> tuple[Content, Compiled]:
         reply_to=content.reply_to,
         purpose=content.mailing.purpose,
         topic=content.mailing.topic,
+        lane=content.lane,
+        list_name=content.list_name,
+        control_share=content.control_share,
+        starts_at=content.starts_at,
+        expires_at=content.expires_at,
+        author=content.author,
+        confirms=msgspec.json.decode(content.confirms, type=tuple[Confirm, ...]),
     )
-    try:
-        signer = dkim_signer(settings.OPTIONS)
-        return content, compose.compile_content(written(draft), _named(draft), signer)
-    except compose.ContentError as error:
-        raise RefusedMailing(error.problems) from error
 
 
 def fields() -> Collection[str]:
@@ -237,8 +281,24 @@ def _named(draft: Draft) -> Collection[str]:
     }
 
 
-def merge_fields(contacts: Collection[int]) -> dict[int, Mapping[str, str]]:
+def merge_fields(claims: Sequence[Claim]) -> dict[int, Mapping[str, str]]:
+    """Each delivery's merge fields: its contact's, and over them those it was asked for with."""
+    known = contact_fields({claim.contact for claim in claims if claim.contact is not None})
+    own = _own_fields([claim.delivery for claim in claims if claim.lot.is_one_by_one])
+    return {
+        claim.delivery: {
+            **known.get(claim.contact or 0, {}),
+            **own.get(claim.delivery, {}),
+            "email": claim.address.value,
+        }
+        for claim in claims
+    }
+
+
+def contact_fields(contacts: Collection[int]) -> dict[int, Mapping[str, str]]:
     """Each contact's merge fields."""
+    if not contacts:
+        return {}
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT id, first_name, last_name, company, fields FROM contacts_contact WHERE "
@@ -246,6 +306,17 @@ def merge_fields(contacts: Collection[int]) -> dict[int, Mapping[str, str]]:
             [bulk.listed(contacts)],
         )
         return {row[0]: _merge_fields(row) for row in cursor.fetchall()}
+
+
+def _own_fields(deliveries: Collection[int]) -> dict[int, Mapping[str, str]]:
+    if not deliveries:
+        return {}
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT delivery_id, fields FROM mailings_message WHERE " + bulk.among("delivery_id"),
+            [bulk.listed(deliveries)],
+        )
+        return {row[0]: json.loads(row[1]) for row in cursor.fetchall()}
 
 
 def _merge_fields(row: tuple[Any, ...]) -> Mapping[str, str]:
@@ -268,6 +339,7 @@ def written(draft: Draft) -> compose.Content:
         postal_address=options.postal_address,
         purpose=draft.purpose,
         topic=draft.topic,
+        confirms=draft.confirms,
     )
 
 
@@ -276,13 +348,13 @@ class Stamp:
 
     __slots__ = ("_base", "_domain", "_mailing", "_sign", "date", "delivery")
 
-    def __init__(self, delivery: int, date: int, mailing: int) -> None:
+    def __init__(self, delivery: int, date: int, mailing: int, domain: str | None = None) -> None:
         options = settings.OPTIONS
         self.delivery = delivery
         self.date = date
         self._mailing = mailing
         self._base = options.base_url.rstrip("/")
-        self._domain = options.bounce_domain
+        self._domain = domain or options.bounce_domain
         self._sign = signer().sign
 
     @property
@@ -329,6 +401,10 @@ class Stamp:
     def list_id(self) -> str | None:
         """None: a broadcast is not a discussion list."""
         return None
+
+    def confirm_url(self, n: int, /) -> str:
+        """Where link number ``n`` of a request for confirmation asks for the person's word."""
+        return f"{self._base}/confirm/{self._sign('confirm', self.delivery, n)}/"
 
     def click_url(self, n: int, /) -> str:
         """Where link number ``n`` is counted on its way."""

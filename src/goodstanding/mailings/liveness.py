@@ -15,6 +15,7 @@ from typing import Final
 
 from django.conf import settings
 from django.db import OperationalError, connection, transaction
+from django.db.backends.utils import CursorWrapper
 
 from goodstanding.mailings.models import Worker
 
@@ -73,6 +74,13 @@ class Lifeline:
         if held is None:
             raise OperationalError(f"the lock of worker {self.worker} is still held")
         return held
+
+
+def vouch(cursor: CursorWrapper, worker: int) -> bool:
+    """Whether nobody has taken over from the worker; nobody does until the transaction ends."""
+    lock = "" if connection.vendor == "sqlite" else " FOR KEY SHARE"
+    cursor.execute(f"SELECT 1 FROM mailings_worker WHERE id = %s{lock}", [worker])
+    return cursor.fetchone() is not None
 
 
 def alive() -> list[int]:

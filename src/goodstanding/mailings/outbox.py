@@ -14,7 +14,7 @@ Everything here is called from one thread of a worker, in transactions of a few 
 from __future__ import annotations
 
 import secrets
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, Final, cast
 
 import msgspec
@@ -27,11 +27,40 @@ from goodstanding.core.gate import PURPOSES, REASONS
 from goodstanding.ledger import bulk, clock, gate
 from goodstanding.ledger.policy import active_policy
 from goodstanding.ledger.recording import record
-from goodstanding.mailings.models import State
+from goodstanding.mailings import liveness
+from goodstanding.mailings.models import Course, State
 
 _READY: Final = State.READY.value
 _CLAIMED: Final = State.CLAIMED.value
 _HANDING: Final = State.HANDING.value
+
+_MAY_GO_ON: Final = (
+    f"c.course = '{Course.RUNNING.value}' AND (c.expires_at IS NULL OR c.expires_at > %s)"
+)
+"""SQL that is true of the content ``c`` of a mailing of which more may leave; takes the time."""
+
+
+class OpenLot(msgspec.Struct, frozen=True):
+    """A lot in which something is due: to be tried for the first time, or again."""
+
+    id: int
+    mailing: int
+    lane: str
+    provider: int
+    provider_name: str
+    priority: int
+    planned: int
+    released_at: int | None
+    is_one_by_one: bool
+    first: bool
+    again: bool
+
+
+class Share(msgspec.Struct, frozen=True):
+    """How much to claim from a lot."""
+
+    lot: OpenLot
+    most: int
 
 
 class Claim(msgspec.Struct, frozen=True):
@@ -42,6 +71,7 @@ class Claim(msgspec.Struct, frozen=True):
 
     delivery: int
     mailing: int
+    lot: OpenLot
     address_id: int
     address: Address
     recipient: str
@@ -55,41 +85,65 @@ class Outcome(msgspec.Struct, frozen=True):
     """What became of an attempt: its events, and when to try again (microseconds; None: never).
 
     ``trouble``: what kept it from being tried at all, such as a relay that is not there.
+    ``given_back``: it was stopped before anything was tried; that was no attempt.
     """
 
     claim: Claim
     events: tuple[Event, ...] = ()
     retry_at: int | None = None
     trouble: str | None = None
+    given_back: bool = False
 
 
-def claim(worker: int, most: int, now: int) -> list[Claim]:
-    """Take up to ``most`` rows that are due and that the gate allows.
+def open_lots(now: int) -> list[OpenLot]:
+    """The lots in which something is due of mailings that may go on, by what overtakes what."""
+    due = "SELECT 1 FROM mailings_outbox o WHERE o.lot_id = l.id AND o.state = 0 AND o.attempt"
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT * FROM (SELECT l.id, l.mailing_id, l.lane, l.provider_id, p.name, l.priority,"
+            " l.planned, l.released_at, c.one_by_one,"
+            f" EXISTS ({due} = 0 AND o.not_before <= %s) AS first_tries,"
+            f" EXISTS ({due} > 0 AND o.not_before <= %s) AS again FROM mailings_lot l"
+            " JOIN mailings_content c ON c.mailing_id = l.mailing_id"
+            " JOIN mailings_provider p ON p.id = l.provider_id"
+            f" WHERE l.is_open AND l.held_at IS NULL AND {_MAY_GO_ON}) AS lots"
+            " WHERE first_tries OR again ORDER BY priority, id",
+            [now, now, now],
+        )
+        return [OpenLot(*row[:8], *map(bool, row[8:])) for row in cursor.fetchall()]
+
+
+def claim(worker: int, shares: Sequence[Share], now: int) -> list[Claim]:
+    """Take rows that are due and that the gate allows, so many from each lot.
 
     What the gate refuses by now is skipped with its reason.
     """
     stale = None
     while True:
         with transaction.atomic(), connection.cursor() as cursor:
-            found = _found(cursor, most, now)
+            if not liveness.vouch(cursor, worker):
+                return []
+            found = [row for share in shares for row in _found(cursor, share, now)]
             unsettled = _stale({address for _, address in found}, cursor, now)
             if not unsettled or stale is not None:
                 due = [delivery for delivery, address in found if address not in unsettled]
                 _skip_refused(cursor, due, now)
-                return _take(cursor, due, worker, now)
+                return _take(cursor, due, worker, {s.lot.id: s.lot for s in shares}, now)
         # In a transaction of its own: two folds in one would lock addresses after tallies.
         stale = unsettled
         clock.refold(stale, now)
 
 
-def _found(cursor: CursorWrapper, most: int, now: int) -> list[tuple[int, int]]:
+def _found(cursor: CursorWrapper, share: Share, now: int) -> list[tuple[int, int]]:
     """What is due; half of it tried before: a long queue must not use up its retries' time."""
-    found = _due(cursor, "attempt > 0", (most + secrets.randbelow(2)) // 2, now)
-    found += _due(cursor, "attempt = 0", most - len(found), now)
-    if len(found) < most:
-        seen = {row[0] for row in found}
-        found += [row for row in _due(cursor, "attempt > 0", most, now) if row[0] not in seen]
-    return found[:most]
+    lot, most = share.lot, share.most
+    found: list[tuple[int, int]] = []
+    if lot.again:
+        many = most if not lot.first else (most + secrets.randbelow(2)) // 2
+        found = _due(cursor, lot.id, "attempt > 0", many, now)
+    if lot.first:
+        found += _due(cursor, lot.id, "attempt = 0", most - len(found), now)
+    return found
 
 
 def _stale(addresses: Collection[int], cursor: CursorWrapper, now: int) -> set[int]:
@@ -103,7 +157,13 @@ def _stale(addresses: Collection[int], cursor: CursorWrapper, now: int) -> set[i
     return {row[0] for row in cursor.fetchall()}
 
 
-def _take(cursor: CursorWrapper, deliveries: Sequence[int], worker: int, now: int) -> list[Claim]:
+def _take(
+    cursor: CursorWrapper,
+    deliveries: Sequence[int],
+    worker: int,
+    lots: Mapping[int, OpenLot],
+    now: int,
+) -> list[Claim]:
     """Mark the rows as the worker's, under a new token."""
     if not deliveries:
         return []
@@ -114,8 +174,9 @@ def _take(cursor: CursorWrapper, deliveries: Sequence[int], worker: int, now: in
         [token, worker, bulk.listed(deliveries)],
     )
     cursor.execute(
-        "SELECT o.delivery_id, o.mailing_id, o.address_id, a.channel, a.value, d.recipient,"
-        " o.contact_id, o.attempt, coalesce(o.first_attempt_at, %s) FROM mailings_outbox o"
+        "SELECT o.delivery_id, o.mailing_id, o.lot_id, o.address_id, a.channel, a.value,"
+        " d.recipient, o.contact_id, o.attempt, coalesce(o.first_attempt_at, %s)"
+        " FROM mailings_outbox o"
         " JOIN ledger_address a ON a.id = o.address_id"
         " JOIN ledger_delivery d ON d.id = o.delivery_id"
         f" WHERE o.token = %s AND {bulk.among('o.delivery_id')} ORDER BY o.delivery_id",
@@ -125,12 +186,13 @@ def _take(cursor: CursorWrapper, deliveries: Sequence[int], worker: int, now: in
         Claim(
             delivery=row[0],
             mailing=row[1],
-            address_id=row[2],
-            address=Address(cast(Channel, row[3]), row[4]),
-            recipient=row[5],
-            contact=row[6],
-            attempt=row[7],
-            first_attempt_at=row[8],
+            lot=lots[row[2]],
+            address_id=row[3],
+            address=Address(cast(Channel, row[4]), row[5]),
+            recipient=row[6],
+            contact=row[7],
+            attempt=row[8],
+            first_attempt_at=row[9],
             token=token,
         )
         for row in cursor.fetchall()
@@ -148,15 +210,29 @@ def troubles(mailing: int) -> dict[str, int]:
         return dict(cursor.fetchall())
 
 
-def _due(cursor: CursorWrapper, which: str, most: int, now: int) -> list[tuple[int, int]]:
-    """The ids of deliveries that are due, with their addresses', locked until the commit."""
+def _due(cursor: CursorWrapper, lot: int, which: str, most: int, now: int) -> list[tuple[int, int]]:
+    """The ids of a lot's deliveries that are due, with their addresses', locked till the commit."""
+    if most <= 0:
+        return []
     skip = "" if connection.vendor == "sqlite" else " FOR UPDATE SKIP LOCKED"
+    order = "not_before, place" if which == "attempt = 0" else "not_before"
     cursor.execute(
-        f"SELECT delivery_id, address_id FROM mailings_outbox WHERE state = {_READY}"
-        f" AND {which} AND not_before <= %s ORDER BY not_before, delivery_id LIMIT %s{skip}",
-        [now, most],
+        f"SELECT delivery_id, address_id FROM mailings_outbox WHERE lot_id = %s"
+        f" AND state = {_READY} AND {which} AND not_before <= %s ORDER BY {order} LIMIT %s{skip}",
+        [lot, now, most],
     )
     return list(cursor.fetchall())
+
+
+def stayed(now: int) -> set[int]:
+    """The lots of which nothing may leave now although there may be something in them."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT l.id FROM mailings_lot l JOIN mailings_content c ON c.mailing_id = l.mailing_id"
+            f" WHERE l.is_open AND (l.held_at IS NOT NULL OR NOT ({_MAY_GO_ON}))",
+            [now],
+        )
+        return {row[0] for row in cursor.fetchall()}
 
 
 def commit(fences: Sequence[Claim], outcomes: Sequence[Outcome], now: int) -> set[int]:
@@ -232,14 +308,18 @@ def _fence(cursor: CursorWrapper, claims: Sequence[Claim], now: int) -> set[int]
         f"UPDATE mailings_outbox SET state = {_HANDING} WHERE state = {_CLAIMED}"
         f" AND {bulk.among('token')} AND {bulk.among('delivery_id')} AND EXISTS ("
         "SELECT 1 FROM ledger_address a JOIN ledger_mailing m ON m.id = mailings_outbox.mailing_id"
+        " JOIN mailings_content c ON c.mailing_id = m.id"
+        " JOIN mailings_lot l ON l.id = mailings_outbox.lot_id"
         " LEFT JOIN ledger_topicstanding t ON t.address_id = a.id AND t.topic = m.topic"
         f" WHERE a.id = mailings_outbox.address_id AND {_refusal()} IS NULL"
-        f" AND NOT coalesce({gate.stale()}, 1 = 0)) RETURNING delivery_id",
+        f" AND NOT coalesce({gate.stale()}, 1 = 0) AND l.held_at IS NULL AND {_MAY_GO_ON})"
+        " RETURNING delivery_id",
         [
             bulk.listed({claim.token for claim in claims}),
             bulk.listed([claim.delivery for claim in claims]),
             now,
             active_policy().revision,
+            now,
         ],
     )
     return {row[0] for row in cursor.fetchall()}
@@ -256,8 +336,9 @@ def _record(cursor: CursorWrapper, outcomes: Sequence[Outcome], now: int) -> Non
     again = [
         (
             outcome.retry_at,
-            outcome.claim.first_attempt_at,
+            None if outcome.given_back else outcome.claim.first_attempt_at,
             outcome.trouble,
+            int(outcome.given_back),
             outcome.claim.delivery,
             outcome.claim.token,
         )
@@ -267,7 +348,8 @@ def _record(cursor: CursorWrapper, outcomes: Sequence[Outcome], now: int) -> Non
     if again:
         cursor.executemany(
             f"UPDATE mailings_outbox SET state = {_READY}, token = NULL, worker_id = NULL,"
-            " not_before = %s, first_attempt_at = %s, trouble = %s"
+            " not_before = %s, first_attempt_at = coalesce(first_attempt_at, %s), trouble = %s,"
+            " attempt = attempt - %s"
             " WHERE delivery_id = %s AND token = %s",
             again,
         )

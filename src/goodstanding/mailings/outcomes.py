@@ -6,10 +6,12 @@ import random
 from typing import Any, Final
 
 from goodstanding import bounces
+from goodstanding.bounces.waiting import asked_to_wait
 from goodstanding.core.categories import CATEGORIES
-from goodstanding.core.events import Event
+from goodstanding.core.events import SECOND, Event
 from goodstanding.core.policies import Policy
 from goodstanding.gateways.base import Handover
+from goodstanding.mailings.lanes import Lane
 from goodstanding.mailings.outbox import Claim, Outcome
 
 _ABOUT_US: Final = frozenset({"connect", "mail"})
@@ -19,17 +21,13 @@ _OURS: Final = frozenset({"sender", "content"})
 """Whose fault hurts no address."""
 
 
-def judge(claim: Claim, handover: Handover, policy: Policy, now: int, *, reports: bool) -> Outcome:
-    """What became of an attempt at ``now`` (microseconds).
-
-    ``reports``: whether the lane's session is with the recipient's own server, so that its
-    acceptance is a delivery and silence later means something.
-    """
+def judge(claim: Claim, handover: Handover, policy: Policy, now: int, lane: Lane) -> Outcome:
+    """What became of an attempt at ``now`` (microseconds)."""
     said = _said(handover, claim)
     match handover.outcome:
         case "accepted":
-            events = [_event("sent", claim, now, {**said, "reports": reports})]
-            if reports:
+            events = [_event("sent", claim, now, {**said, "reports": lane.reports})]
+            if lane.direct:
                 events.append(_event("delivered", claim, now, said))
             return Outcome(claim, tuple(events))
         case "refused" if handover.error is not None:
@@ -41,15 +39,20 @@ def judge(claim: Claim, handover: Handover, policy: Policy, now: int, *, reports
             )
         case "deferred":
             event = _event("deferred", claim, now, {**said, **_reading(handover, claim)})
-            return Outcome(claim, (event,), _retry_at(claim, policy, now))
+            retry_at = _retry_at(claim, policy, now, asked=asked_to_wait(handover.text))
+            return Outcome(claim, (event,), retry_at)
         case "lost":
             return Outcome(claim, (_event("lost", claim, now, said),))
         case "dropped":
-            return Outcome(claim, (), now)
+            return Outcome(claim, (), now, given_back=True)
+    return _unsent(claim, handover, policy, now)
+
+
+def _unsent(claim: Claim, handover: Handover, policy: Policy, now: int) -> Outcome:
     retry_at = _retry_at(claim, policy, now, first=policy.retry.unreachable)
     trouble = (handover.error or handover.text or "it could not be handed over")[:200]
     if retry_at is None:
-        return Outcome(claim, (_event("failed", claim, now, said),))
+        return Outcome(claim, (_event("failed", claim, now, _said(handover, claim)),))
     return Outcome(claim, (), retry_at, trouble)
 
 
@@ -57,7 +60,7 @@ def broken(claim: Claim, error: str, policy: Policy, now: int, *, fenced: bool) 
     """An attempt that ended in an error of our own; ``fenced``: the content may have left."""
     if fenced:
         return unknown(claim, error, now)
-    return judge(claim, Handover("unsent", "connect", error=error[:500]), policy, now, reports=True)
+    return _unsent(claim, Handover("unsent", "connect", error=error[:500]), policy, now)
 
 
 def unknown(claim: Claim, why: str, now: int) -> Outcome:
@@ -114,11 +117,16 @@ def _reading(handover: Handover, claim: Claim) -> dict[str, Any]:
     return {name: value for name, value in reading.items() if value is not None}
 
 
-def _retry_at(claim: Claim, policy: Policy, now: int, first: int | None = None) -> int | None:
-    """When to try again: after a growing pause, until the policy's time is up."""
+def _retry_at(
+    claim: Claim, policy: Policy, now: int, *, first: int | None = None, asked: int | None = None
+) -> int | None:
+    """When to try again: after a growing pause, until the policy's time is up.
+
+    ``asked``: not before so many seconds, says the other side.
+    """
     retry = policy.retry
     pause = min((first or retry.first) * retry.factor ** min(claim.attempt - 1, 60), retry.longest)
     pause *= 1 + retry.jitter * (2 * random.random() - 1)  # noqa: S311 - not a secret
     silence = policy.silence[claim.address.channel]
-    at = now + int(pause)
+    at = now + max(int(pause), (asked or 0) * SECOND)
     return at if at < claim.first_attempt_at + silence.after else None

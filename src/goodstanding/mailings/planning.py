@@ -16,6 +16,7 @@ from django.db.backends.utils import CursorWrapper
 from goodstanding.core.gate import ORDER, REASONS
 from goodstanding.ledger import accounts, clock, gate
 from goodstanding.ledger.policy import active_policy
+from goodstanding.mailings import domains, lanes
 from goodstanding.mailings.models import Content
 
 CHUNK: Final = 2_000
@@ -25,6 +26,17 @@ _INVALID: Final = ORDER["invalid_address"]
 _DUPLICATE: Final = ORDER["duplicate"]
 _NO_ADDRESS: Final = ORDER["no_address"]
 _CONTROL: Final = ORDER["control_group"]
+
+_PRIORITIES: Final = {"transactional": 0, "confirmation": 0, "one_off": 1, "sequence": 2}
+"""Who waits for a mail overtakes those who do not; broadcasts come last."""
+
+_LAST: Final = 3
+
+_CONFIRMED: Final = ", ".join(f"'{consent}'" for consent in lanes.CONFIRMED)
+
+
+_PLACE: Final = "(p.id % 2147483647) * 1327217885 % 2147483647"
+"""Neighbours in the audience lie far apart (multiplicative hashing by the golden ratio)."""
 
 
 def plan(mailing: int, now: int, most: int | None = None) -> bool:
@@ -37,10 +49,14 @@ def plan(mailing: int, now: int, most: int | None = None) -> bool:
     return False
 
 
-def unfinished() -> Sequence[int]:
-    """The mailings whose planning has not come to its end."""
+def unfinished(now: int) -> Sequence[int]:
+    """The mailings that have started and whose planning has not come to its end."""
     with connection.cursor() as cursor:
-        cursor.execute("SELECT mailing_id FROM mailings_content WHERE planned_to < plan_until")
+        cursor.execute(
+            "SELECT mailing_id FROM mailings_content WHERE NOT one_by_one AND starts_at <= %s"
+            " AND (plan_until IS NULL OR planned_to < plan_until) ORDER BY mailing_id",
+            [now],
+        )
         return [row[0] for row in cursor.fetchall()]
 
 
@@ -53,9 +69,12 @@ def _plan_chunk(mailing: int, now: int) -> bool:
             content = Content.objects.raw(
                 f"SELECT * FROM mailings_content WHERE mailing_id = %s{lock}", [mailing]
             )[0]
-            if content.planned_to >= content.plan_until:
+            if content.one_by_one or now < content.starts_at:
                 return False
-            upto = _end_of_chunk(cursor, content)
+            last = content.plan_until if content.plan_until is not None else _draw(cursor, mailing)
+            if content.planned_to >= last:
+                return False
+            upto = _end_of_chunk(cursor, content.planned_to, last)
             _gather(cursor, content, upto, now)
             stale = [] if settled else _stale(cursor)
             if not stale:
@@ -70,14 +89,24 @@ def _plan_chunk(mailing: int, now: int) -> bool:
         settled = True
 
 
-def _end_of_chunk(cursor: CursorWrapper, content: Content) -> int:
+def _draw(cursor: CursorWrapper, mailing: int) -> int:
+    """Say who is the audience: whoever is a contact by now; the last one's id."""
+    cursor.execute("SELECT coalesce(max(id), 0) FROM contacts_contact")
+    [last] = cursor.fetchone()
+    cursor.execute(
+        "UPDATE mailings_content SET plan_until = %s WHERE mailing_id = %s", [last, mailing]
+    )
+    return int(last)
+
+
+def _end_of_chunk(cursor: CursorWrapper, begin: int, last: int) -> int:
     cursor.execute(
         f"SELECT id FROM contacts_contact WHERE id > %s AND id <= %s ORDER BY id"
         f" LIMIT 1 OFFSET {CHUNK - 1}",
-        [content.planned_to, content.plan_until],
+        [begin, last],
     )
     row = cursor.fetchone()
-    return int(row[0]) if row else int(content.plan_until)
+    return int(row[0]) if row else last
 
 
 def _gather(cursor: CursorWrapper, content: Content, upto: int, now: int) -> None:
@@ -88,7 +117,8 @@ def _gather(cursor: CursorWrapper, content: Content, upto: int, now: int) -> Non
     boolean = "integer" if connection.vendor == "sqlite" else "boolean"
     cursor.execute(
         "CREATE TEMPORARY TABLE IF NOT EXISTS plan_chunk (id bigint, contact_id bigint,"
-        f" address_id bigint, own {boolean}, refusal smallint, stale {boolean})"
+        f" address_id bigint, own {boolean}, refusal smallint, stale {boolean},"
+        " provider_id bigint, lane varchar(40))"
     )
     cursor.execute("DELETE FROM plan_chunk")
     mailing = content.mailing
@@ -98,12 +128,15 @@ def _gather(cursor: CursorWrapper, content: Content, upto: int, now: int) -> Non
         " JOIN contacts_contactlist n ON n.id = l.list_id AND n.name = %s"
     )
     cursor.execute(
-        "INSERT INTO plan_chunk (contact_id, address_id, own, refusal, stale)"
+        "INSERT INTO plan_chunk"
+        " (contact_id, address_id, own, refusal, stale, provider_id, lane)"
         " SELECT contact_id, coalesce(address_id, %s), own,"
         f" CASE WHEN address_id IS NULL THEN {_NO_ADDRESS}"
         f" WHEN refusal <= {_INVALID} THEN refusal WHEN NOT own THEN {_DUPLICATE}"
         f" WHEN refusal IS NOT NULL THEN refusal WHEN drawn < %s THEN {_CONTROL} END,"
-        f" coalesce(stale, 1 = 0) FROM (SELECT c.id AS contact_id, a.id AS address_id,"
+        " coalesce(stale, 1 = 0), provider_id,"
+        f" CASE WHEN consent IN ({_CONFIRMED}) THEN %s ELSE %s END"
+        " FROM (SELECT c.id AS contact_id, a.id AS address_id, a.consent, dm.provider_id,"
         " (a.id IS NOT NULL AND row_number() OVER (PARTITION BY a.id ORDER BY c.id) = 1"
         " AND NOT EXISTS (SELECT 1 FROM ledger_delivery d WHERE d.address_id = a.id"
         " AND d.mailing_id = %s AND d.recipient = '')) AS own,"
@@ -112,11 +145,14 @@ def _gather(cursor: CursorWrapper, content: Content, upto: int, now: int) -> Non
         f" FROM contacts_contact c{listed if content.list_name is not None else ''}"
         " LEFT JOIN ledger_address a ON a.id = (SELECT ca.address_id FROM contacts_contactaddress"
         " ca WHERE ca.contact_id = c.id AND ca.channel = %s ORDER BY ca.address_id LIMIT 1)"
+        " LEFT JOIN mailings_domain dm ON dm.domain = a.domain"
         f" {gate.on_topic()}"
         " WHERE c.id > %s AND c.id <= %s) AS audience",
         [
             _nobody(cursor, mailing.channel),
             f"{drawn:08x}",
+            lanes.better(content.lane),
+            content.lane,
             mailing.pk,
             now,
             active_policy().revision,
@@ -172,11 +208,7 @@ def _write(cursor: CursorWrapper, content: Content, now: int) -> None:
         f"{reason} || '\"}}' END FROM plan_chunk ORDER BY address_id, id",
         [now, now],
     )
-    cursor.execute(
-        "INSERT INTO mailings_outbox (delivery_id, mailing_id, address_id, contact_id, not_before)"
-        " SELECT id, %s, address_id, contact_id, %s FROM plan_chunk WHERE refusal IS NULL",
-        [mailing, content.starts_at],
-    )
+    _queue(cursor, content)
     cursor.execute("SELECT refusal, count(*) FROM plan_chunk GROUP BY refusal")
     tallies = Counter(
         {
@@ -185,6 +217,28 @@ def _write(cursor: CursorWrapper, content: Content, now: int) -> None:
         }
     )
     accounts.add_to_tallies(cursor, tallies, Counter())
+
+
+def _queue(cursor: CursorWrapper, content: Content) -> None:
+    """Put what may be sent into the outbox, each row in its lot and at a place of its own."""
+    mailing = content.mailing
+    domains.know(cursor)
+    cursor.execute(
+        "INSERT INTO mailings_lot (mailing_id, provider_id, lane, priority, planned)"
+        " SELECT %s, provider_id, lane, %s, count(*) FROM plan_chunk WHERE refusal IS NULL"
+        " GROUP BY provider_id, lane ORDER BY provider_id, lane"
+        " ON CONFLICT (mailing_id, provider_id, lane) DO UPDATE SET is_open = excluded.is_open,"
+        " planned = mailings_lot.planned + excluded.planned",
+        [mailing.pk, _PRIORITIES.get(mailing.purpose, _LAST)],
+    )
+    cursor.execute(
+        "INSERT INTO mailings_outbox"
+        " (delivery_id, mailing_id, lot_id, address_id, contact_id, place, not_before)"
+        f" SELECT p.id, l.mailing_id, l.id, p.address_id, p.contact_id, {_PLACE}, %s"
+        " FROM plan_chunk p JOIN mailings_lot l ON l.mailing_id = %s"
+        " AND l.provider_id = p.provider_id AND l.lane = p.lane WHERE p.refusal IS NULL",
+        [content.starts_at, mailing.pk],
+    )
 
 
 def _reason() -> str:

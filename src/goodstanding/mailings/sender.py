@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final, TypeVar
 
 import structlog
+from django.conf import settings
 from django.db import (
     DatabaseError,
     InterfaceError,
@@ -19,21 +20,27 @@ from django.db import (
 )
 
 from goodstanding.gateways.base import Gateway, Mail
-from goodstanding.gateways.smtp import SmtpGateway, SmtpSettings
+from goodstanding.gateways.smtp import SmtpGateway
 from goodstanding.ledger.policy import active_policy
-from goodstanding.mailings import contents, liveness, outbox, outcomes
+from goodstanding.mailings import brakes, contents, lanes, liveness, outbox, outcomes, paces
+from goodstanding.mailings.brakes import Brakes
 from goodstanding.mailings.compose import Compiled
 from goodstanding.mailings.models import Content
-from goodstanding.mailings.outbox import Claim, Outcome
+from goodstanding.mailings.outbox import Claim, OpenLot, Outcome, Share
+from goodstanding.mailings.paces import Paces
+from goodstanding.mailings.scheduling import Schedule
 
 LOOK_AGAIN: Final = 0.25
 """Seconds between looks at an empty outbox."""
 
-LOOK_FOR_DEAD: Final = 2.0
-"""Seconds between looks for workers that died."""
+HURRY: Final = 0.2
+"""Seconds by which that is sooner where everything that was seen has been claimed."""
+
+TEND_AGAIN: Final = 1.0
+"""Seconds between looks for workers that died, for what is held, and at how fast others go."""
 
 CATCH_BREATH: Final = 0.005
-"""Seconds between looks at a queue that is full."""
+"""Seconds between two claims."""
 
 WAIT_FOR_DATABASE: Final = 1.0
 """Seconds between tries while there is no database."""
@@ -69,22 +76,29 @@ class Sender:
         self._thread = thread
         self._stopping = asyncio.Event()
         self._contents: OrderedDict[int, tuple[Content, Compiled]] = OrderedDict()
-        self._queue: asyncio.Queue[_Job | None] = asyncio.Queue()
         self._fences: list[tuple[Claim, asyncio.Future[bool]]] = []
         self._outcomes: list[tuple[Outcome, asyncio.Future[bool]]] = []
         self._to_commit = asyncio.Event()
+        self._lanes = lanes.every()
         # All of them at once: a certificate that cannot be read is found at the start.
-        self._gateways: dict[str, Gateway] = {}
-        self._width = 0
-        for name, lane in contents.lanes().items():
-            self._gateways[name] = SmtpGateway(lane)
-            self._width += _width(lane)
+        self._gateways: dict[str, Gateway] = {n: SmtpGateway(la) for n, la in self._lanes.items()}
+        self._paces = Paces(self._lanes)
+        self._schedule: Schedule[_Job] = Schedule(
+            {name: lane.width for name, lane in self._lanes.items()}, self._paces.begin
+        )
+        self._brakes = Brakes(settings.OPTIONS.brake)
+        self._dropped: list[_Job] = []
+        self._tend_at = 0.0
+        self._under_way: set[asyncio.Task[None]] = set()
+        self._wake: asyncio.TimerHandle | None = None
+        self._wanted = asyncio.Event()
         self._complain_at: dict[str, float] = {}
         self._policy = active_policy()
 
     def stop(self) -> None:
         """Finish what is in flight, give back the rest, and return from ``run``."""
         self._stopping.set()
+        self._wanted.set()
 
     async def run(self) -> None:
         """Send until ``stop``."""
@@ -92,15 +106,12 @@ class Sender:
         if lifeline is None:
             return
         committing = asyncio.create_task(self._commit_forever())
-        sending = [asyncio.create_task(self._send_forever()) for _ in range(self._width)]
         try:
             await self._claim_forever(lifeline)
         finally:
-            left = [self._queue.get_nowait() for _ in range(self._queue.qsize())]
-            for _ in sending:
-                self._queue.put_nowait(None)
-            await self._at_the_end(outbox.release, [job.claim for job in left if job is not None])
-            await asyncio.gather(*sending)
+            left = self._dropped + self._schedule.drop()
+            await self._at_the_end(outbox.release, [job.claim for job in left])
+            await asyncio.gather(*self._under_way)
             committing.cancel()
             await asyncio.gather(committing, return_exceptions=True)
             await self._at_the_end(lifeline.let_go)
@@ -125,32 +136,54 @@ class Sender:
             _log.warning("left to whoever takes over", error=_first_line(error))
 
     async def _claim_forever(self, lifeline: liveness.Lifeline) -> None:
-        look_for_dead = 0.0
+        look_at = 0.0
         while not self._stopping.is_set():
+            pause = LOOK_AGAIN
+            self._wanted.clear()
             try:
-                if time.monotonic() >= look_for_dead:
-                    await self._in_thread(_take_over, lifeline)
-                    look_for_dead = time.monotonic() + LOOK_FOR_DEAD
-                room = 3 * self._width - self._queue.qsize()
-                if room >= self._width:
-                    jobs = await self._in_thread(self._claim, lifeline, room)
-                    for job in jobs:
-                        self._queue.put_nowait(job)
-                    pause = 0 if jobs else LOOK_AGAIN
-                else:
-                    pause = CATCH_BREATH
+                now = time.monotonic()
+                if now >= self._tend_at:
+                    self._tend_at = now + TEND_AGAIN
+                    await self._tend(lifeline)
+                if now >= look_at or (self._schedule.is_dry and now >= look_at - HURRY):
+                    self._see(await self._in_thread(outbox.open_lots, present()))
+                    look_at = now + LOOK_AGAIN
+                if shares := self._schedule.shares(present()):
+                    jobs = await self._in_thread(self._claim, lifeline, shares)
+                    self._schedule.claimed(shares, jobs)
+                    self._dispatch()
+                    pause = CATCH_BREATH if jobs else LOOK_AGAIN
             except DatabaseError as error:
                 _log.warning("the database is not to be had", error=_first_line(error))
                 pause = WAIT_FOR_DATABASE
             except Exception:  # noqa: BLE001 - what one mailing has must not stop all for ever
                 _log.exception("claiming failed")
                 pause = WAIT_AFTER_ERROR
-            if pause:
-                await _rest(self._stopping, pause)
+            await _rest(self._wanted, pause)
 
-    def _claim(self, lifeline: liveness.Lifeline, most: int) -> list[_Job]:
+    def _see(self, lots: list[OpenLot]) -> None:
+        for lane in {lot.lane for lot in lots} - self._lanes.keys():
+            self._complain(lane, "there is no such lane: what was to go by it waits")
+        self._schedule.see(lot for lot in lots if lot.lane in self._lanes)
+
+    async def _tend(self, lifeline: liveness.Lifeline) -> None:
+        """Look after what workers share: who died, how fast each goes, what is held."""
+        await self._in_thread(_take_over, lifeline)
+        known, workers = await self._in_thread(paces.exchange, self._paces.learnt())
+        self._paces.adopt(known, workers, lifeline.worker)
+        if found := await self._in_thread(self._brakes.found, present()):
+            await self._in_thread(brakes.hold, found, present())
+            _log.warning("the brake holds", lots=found)
+        stayed = await self._in_thread(outbox.stayed, present())
+        dropped, self._dropped = self._dropped, []
+        dropped += self._schedule.drop(lambda job: job.lot.id in stayed)
+        if dropped:
+            await self._in_thread(outbox.release, [job.claim for job in dropped])
+        self._dispatch()
+
+    def _claim(self, lifeline: liveness.Lifeline, shares: list[Share]) -> list[_Job]:
         lifeline.hold()
-        claims = outbox.claim(lifeline.worker, most, present())
+        claims = outbox.claim(lifeline.worker, shares, present())
         try:
             return self._prepared(claims)
         except BaseException:
@@ -158,7 +191,7 @@ class Sender:
             raise
 
     def _prepared(self, claims: list[Claim]) -> list[_Job]:
-        fields = contents.merge_fields({c.contact for c in claims if c.contact is not None})
+        fields = contents.merge_fields(claims)
         jobs = []
         withheld: list[Claim] = []
         for claim in claims:
@@ -166,8 +199,7 @@ class Sender:
             if content is None:
                 withheld.append(claim)
                 continue
-            merged = {**fields.get(claim.contact or 0, {}), "email": claim.address.value}
-            jobs.append(_Job(claim, content[0].lane, content[1], merged))
+            jobs.append(_Job(claim, content[1], fields[claim.delivery]))
         if withheld:
             outbox.release(withheld, until=present() + WITHHELD_FOR)
         return jobs
@@ -187,28 +219,48 @@ class Sender:
         self._contents.move_to_end(mailing)
         return found
 
-    async def _send_forever(self) -> None:
-        while (job := await self._queue.get()) is not None:
-            attempt = _Attempt(job)
-            try:
-                outcome = await self._attempt(attempt)
-            except Exception as error:  # noqa: BLE001 - one attempt must not stop the others
-                _log.exception("an attempt broke", delivery=job.claim.delivery)
-                why = f"{type(error).__name__}: {error}"
-                outcome = outcomes.broken(
-                    job.claim, why, self._policy, present(), fenced=attempt.fenced
-                )
-            await self._committed(self._outcomes, outcome)
+    def _dispatch(self) -> None:
+        """Begin with every mail that may go now; come back when the next one may."""
+        now = present()
+        while not self._stopping.is_set() and (job := self._schedule.next(now)) is not None:
+            task = asyncio.get_running_loop().create_task(self._send(job))
+            self._under_way.add(task)
+            task.add_done_callback(self._under_way.discard)
+        if self._wake is not None:
+            self._wake.cancel()
+            self._wake = None
+        if (at := self._schedule.next_at(now)) is not None:
+            loop = asyncio.get_running_loop()
+            self._wake = loop.call_later((at - now) / 1e6, self._dispatch)
+        if self._schedule.room:
+            self._wanted.set()
+
+    async def _send(self, job: _Job) -> None:
+        attempt = _Attempt(job)
+        try:
+            outcome = await self._attempt(attempt)
+        except Exception as error:  # noqa: BLE001 - one attempt must not stop the others
+            _log.exception("an attempt broke", delivery=job.claim.delivery)
+            why = f"{type(error).__name__}: {error}"
+            outcome = outcomes.broken(
+                job.claim, why, self._policy, present(), fenced=attempt.fenced
+            )
+        await self._committed(self._outcomes, outcome)
+        self._schedule.done(job)
+        self._dispatch()
 
     async def _attempt(self, attempt: _Attempt) -> Outcome:
         job = attempt.job
         claim = job.claim
-        stamp = contents.Stamp(claim.delivery, claim.first_attempt_at, claim.mailing)
+        lane = self._lanes[job.lot.lane]
+        stamp = contents.Stamp(
+            claim.delivery, claim.first_attempt_at, claim.mailing, lane.bounce_domain
+        )
         try:
             message = job.compiled.render(job.fields, claim.address.value, stamp)
         except Exception as error:  # noqa: BLE001 - whatever it is, it is this recipient's alone
             return outcomes.unfit(claim, f"{type(error).__name__}: {error}", present())
-        gateway = self._gateways[job.lane]
+        gateway = self._gateways[job.lot.lane]
 
         async def fence() -> bool:
             attempt.fenced = await self._committed(self._fences, claim)
@@ -216,10 +268,16 @@ class Sender:
 
         handover = await gateway.send(Mail(stamp.return_path, claim.address.value, message), fence)
         if handover.outcome == "unsent":
-            self._complain(job.lane, handover.error or handover.text)
-        return outcomes.judge(
-            claim, handover, self._policy, present(), reports=gateway.reports_deliveries
-        )
+            self._complain(job.lot.lane, handover.error or handover.text)
+        now = present()
+        outcome = outcomes.judge(claim, handover, self._policy, now, lane)
+        self._paces.heard(self._schedule.pace_of(job.lot), handover, outcome, now)
+        if self._brakes.heard(job.lot, outcome):
+            # Nothing more of it leaves; the row that says so is written at the next turn.
+            self._dropped += self._schedule.drop(lambda other: other.lot.id == job.lot.id)
+            self._tend_at = 0.0
+            self._wanted.set()
+        return outcome
 
     def _complain(self, lane: str, why: str) -> None:
         """Say in the log that a lane cannot hand over, once in a while."""
@@ -310,18 +368,17 @@ class _Attempt:
 class _Job:
     """A claim with all that its message needs."""
 
-    __slots__ = ("claim", "compiled", "fields", "lane")
+    __slots__ = ("claim", "compiled", "fields")
 
-    def __init__(self, claim: Claim, lane: str, compiled: Compiled, fields: dict[str, str]) -> None:
+    def __init__(self, claim: Claim, compiled: Compiled, fields: Mapping[str, str]) -> None:
         self.claim = claim
-        self.lane = lane
         self.compiled = compiled
         self.fields = fields
 
-
-def _width(lane: SmtpSettings) -> int:
-    """How many connections a lane may have open in all."""
-    return lane.connections * len({None, *lane.routes.values()})
+    @property
+    def lot(self) -> OpenLot:
+        """What it is part of."""
+        return self.claim.lot
 
 
 def _take_over(lifeline: liveness.Lifeline) -> None:

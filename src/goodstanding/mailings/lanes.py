@@ -1,0 +1,55 @@
+"""Lanes: ways out, each with its own limits, return path and reporting."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from django.conf import settings
+
+from goodstanding.gateways.smtp import SmtpSettings
+from goodstanding.mailings.pacing import Limits
+
+DEFAULT: Final = "default"
+"""Among a lane's limits: those towards every provider that has none of its own."""
+
+CONFIRMED: Final = ("confirmed", "confirmed_custom")
+"""Consent that was confirmed, whatever else there is to say of the address."""
+
+
+class Lane(SmtpSettings, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A gateway with its own limits, return path and reporting."""
+
+    direct: bool = False
+    """Its sessions are with the recipients' own servers: what they accept is delivered."""
+    bounce_domain: str | None = None
+    """Where its failures are reported to; the setting ``bounce_domain`` where left out."""
+    confirmed: str | None = None
+    """The better lane, by which mail to confirmed addresses goes instead."""
+    limits: dict[str, Limits] = {}  # noqa: RUF012 - msgspec copies it
+    """Towards each provider, by its name; those towards the others as ``default``."""
+
+    @property
+    def width(self) -> int:
+        """How many mails may be in flight at once."""
+        return self.connections * len({None, *self.routes.values()})
+
+    @property
+    def reports(self) -> bool:
+        """Whether silence after sending means something: word of deliveries comes back."""
+        return self.direct or self.reports_deliveries
+
+    def towards(self, provider: str) -> Limits:
+        """What holds towards a provider."""
+        return self.limits.get(provider) or self.limits.get(DEFAULT) or Limits()
+
+
+def every() -> Mapping[str, Lane]:
+    """The lanes that are set, by name; where none is, a relay on this machine."""
+    return settings.OPTIONS.lanes or {"main": Lane()}
+
+
+def better(name: str) -> str:
+    """By which lane a mailing of the lane ``name`` goes to confirmed addresses."""
+    lane = every().get(name)
+    return (lane.confirmed if lane is not None else None) or name
