@@ -15,6 +15,8 @@ from aiosmtpd.smtp import SMTP, Envelope, Session
 
 CUT = "cut"
 HANG = "hang"
+PIPELINING = {"EHLO": "250-mx.example.com\n250 PIPELINING"}
+"""What a scripted server says that takes several commands at once."""
 
 
 class Mailbox:
@@ -78,6 +80,8 @@ class Script:
         } | answers
         self.said: list[str] = []
         self.bodies: list[bytes] = []
+        self.halves: list[bytes] = []
+        self.waiting = 0
         self.connections = 0
         self.open = 0
         self.most_open = 0
@@ -112,7 +116,12 @@ class Script:
                 await writer.drain()
                 return
             if verb == "DATA" and answer.startswith("354"):
-                self.bodies.append(await reader.readuntil(b"\r\n.\r\n"))
+                self.waiting += 1
+                try:
+                    self.bodies.append(await reader.readuntil(b"\r\n.\r\n"))
+                except asyncio.IncompleteReadError as cut:
+                    self.halves.append(cut.partial)
+                    return
                 verb = "DOT"
                 continue
             line = (await reader.readline()).decode()

@@ -17,7 +17,15 @@ from rich.pretty import pretty_repr
 
 from goodstanding.gateways.base import Gateway, Handover, Mail
 from goodstanding.gateways.smtp import SmtpGateway, SmtpSettings
-from tests.gateways.smtp_servers import CUT, HANG, Mailbox, Script, aiosmtpd_server, self_signed
+from tests.gateways.smtp_servers import (
+    CUT,
+    HANG,
+    PIPELINING,
+    Mailbox,
+    Script,
+    aiosmtpd_server,
+    self_signed,
+)
 
 CONTENT = b"Subject: Hello\r\n\r\nA line\r\n.a dot\r\n"
 
@@ -54,6 +62,13 @@ def send_to_script(script: Script, *mails: Mail, **more: Any) -> list[Handover]:
             return await send(port, *(mails or (mail(),)), **more)
 
     return asyncio.run(run())
+
+
+@pytest.fixture(params=[{}, PIPELINING], ids=["one by one", "pipelining"])
+def offers(request: pytest.FixtureRequest) -> dict[str, str]:
+    """What a scripted server says to EHLO."""
+    said: dict[str, str] = request.param
+    return said
 
 
 def closed_port() -> int:
@@ -119,8 +134,10 @@ STAGES = dict(zip(BEFORE, ["connect", "connect", "mail", "rcpt", "data"], strict
 
 @pytest.mark.parametrize("failure", [CUT, HANG])
 @pytest.mark.parametrize("step", BEFORE)
-def test_broken_before_the_content_is_unsent(step: str, failure: str) -> None:
-    script = Script(**{step: failure})
+def test_broken_before_the_content_is_unsent(
+    step: str, failure: str, offers: dict[str, str]
+) -> None:
+    script = Script(**{**offers, step: failure})
     (told,) = send_to_script(script)
     assert (told.outcome, told.stage, told.code) == ("unsent", STAGES[step], None)
     assert told.error
@@ -128,8 +145,8 @@ def test_broken_before_the_content_is_unsent(step: str, failure: str) -> None:
 
 
 @pytest.mark.parametrize("failure", [CUT, HANG, "not smtp at all", "354 go on"])
-def test_broken_after_the_dot_is_lost(failure: str) -> None:
-    script = Script(DOT=failure)
+def test_broken_after_the_dot_is_lost(failure: str, offers: dict[str, str]) -> None:
+    script = Script(**offers, DOT=failure)
     (told,) = send_to_script(script)
     assert (told.outcome, told.stage) == ("lost", "dot")
     assert told.error
@@ -158,16 +175,16 @@ def test_cut_in_the_middle_of_the_content_is_lost() -> None:
 @pytest.mark.parametrize(
     ("code", "outcome"), [("421", "deferred"), ("450", "deferred"), ("554", "refused")]
 )
-def test_refusals_at_each_step(step: str, code: str, outcome: str) -> None:
-    (told,) = send_to_script(Script(**{step: f"{code} 1.2.3 Words"}))
+def test_refusals_at_each_step(step: str, code: str, outcome: str, offers: dict[str, str]) -> None:
+    (told,) = send_to_script(Script(**{**offers, step: f"{code} 1.2.3 Words"}))
     stage = (STAGES | {"DOT": "dot"})[step]
     assert (told.outcome, told.stage, told.code) == (outcome, stage, int(code))
     assert told.text == f"{code} 1.2.3 Words"
 
 
 @pytest.mark.parametrize("step", [*BEFORE, "DOT"])
-def test_an_answer_out_of_turn_is_never_taken_for_a_yes(step: str) -> None:
-    script = Script(**{step: "354 what" if step != "DATA" else "250 what"})
+def test_an_answer_out_of_turn_is_never_taken_for_a_yes(step: str, offers: dict[str, str]) -> None:
+    script = Script(**{**offers, step: "354 what" if step != "DATA" else "250 what"})
     (told,) = send_to_script(script)
     assert told.outcome == ("lost" if step == "DOT" else "unsent")
     assert told.error
@@ -265,7 +282,159 @@ def test_fence_that_raises_leaves_nothing_behind() -> None:
     assert (script.connections, len(script.bodies)) == (2, 1)
 
 
+# Several commands at once (RFC 2920)
+
+
+def test_envelope_and_data_go_out_at_once_and_the_content_after_the_fence() -> None:
+    packets: list[bytes] = []
+    fenced_after: list[int] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        for answers in (
+            b"220 a\r\n",
+            b"250-a\r\n250 PIPELINING\r\n",
+            b"250 ok\r\n250 ok\r\n354 go on\r\n",
+            b"250 taken\r\n",
+            b"221 bye\r\n",
+        ):
+            writer.write(answers)
+            packets.append(await reader.read(10_000))
+        writer.close()
+
+    async def fence() -> bool:
+        fenced_after.append(len(packets))
+        await asyncio.sleep(0.05)
+        assert len(packets) == 2
+        return True
+
+    async def run() -> list[Handover]:
+        server = await asyncio.start_server(serve, "127.0.0.1", 0)
+        async with server:
+            return await send(server.sockets[0].getsockname()[1], mail(), fence=fence)
+
+    assert [h.outcome for h in asyncio.run(run())] == ["accepted"]
+    assert fenced_after == [2]
+    assert packets[1:4] == [
+        b"MAIL FROM:<b+token@example.org>\r\nRCPT TO:<ann@example.com>\r\nDATA\r\n",
+        CONTENT.replace(b"\r\n.a", b"\r\n..a") + b".\r\n",
+        b"QUIT\r\n",
+    ]
+
+
+def test_fence_says_no_while_the_server_waits_for_the_content() -> None:
+    script = Script(**PIPELINING)
+    answers = iter([False, True])
+
+    async def fence() -> bool:
+        while script.waiting == 0:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+        return next(answers)
+
+    told = send_to_script(script, mail(), mail("bob@example.com"), fence=fence)
+    assert [h.outcome for h in told] == ["dropped", "accepted"]
+    assert (script.connections, len(script.bodies), script.halves) == (2, 1, [b""])
+
+
+def test_fence_says_no_where_data_was_refused_anyway() -> None:
+    script = Script(**PIPELINING, DATA="451 not now")
+
+    async def no() -> bool:
+        return False
+
+    told = send_to_script(script, mail(), mail(), fence=no)
+    assert [h.outcome for h in told] == ["dropped", "dropped"]
+    assert script.connections == 1
+
+
+def test_fence_that_raises_while_the_server_waits_leaves_nothing_behind() -> None:
+    script = Script(**PIPELINING)
+
+    async def broken() -> bool:
+        raise OSError("database away")
+
+    async def run() -> Handover:
+        async with script.running() as port:
+            gateway = SmtpGateway(settings(port, connections=1))
+            with pytest.raises(OSError, match="database away"):
+                await gateway.send(mail(), broken)
+            told = await gateway.send(mail(), yes)
+            await gateway.close()
+            return told
+
+    assert asyncio.run(run()).outcome == "accepted"
+    assert (script.connections, len(script.bodies)) == (2, 1)
+
+
+@pytest.mark.parametrize("step", ["MAIL", "RCPT"])
+def test_refused_with_data_already_said(step: str) -> None:
+    script = Script(**{**PIPELINING, step: "550 no"}, DATA="503 no valid recipients")
+    told = send_to_script(script, mail(), mail())
+    assert [(h.outcome, h.stage, h.code) for h in told] == [("refused", step.lower(), 550)] * 2
+    assert script.connections == 1
+    assert script.verbs == ["EHLO", *["MAIL", "RCPT", "DATA", "RSET"] * 2, "QUIT"]
+
+
+class EagerForContent(Script):
+    """Takes DATA whatever was refused before, and a lone dot for a content."""
+
+    async def _talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"220 a\r\n")
+        while line := (await reader.readline()).decode():
+            self.said.append(line.rstrip())
+            verb = line.split()[0]
+            writer.write(
+                self.answers.get(verb, "554 nobody").replace("\n", "\r\n").encode() + b"\r\n"
+            )
+
+
+def test_the_dot_for_nobody() -> None:
+    script = EagerForContent(**PIPELINING, RCPT="550 no")
+    told = send_to_script(script, mail(), mail())
+    assert [(h.outcome, h.stage) for h in told] == [("refused", "rcpt")] * 2
+    assert script.connections == 1
+    assert script.verbs == ["EHLO", *["MAIL", "RCPT", "DATA", ".", "RSET"] * 2, "QUIT"]
+
+
+def test_no_dot_where_somebody_might_get_it() -> None:
+    script = EagerForContent(**PIPELINING, MAIL="451 later")
+    told = send_to_script(script, mail(), mail())
+    assert [(h.outcome, h.stage) for h in told] == [("deferred", "mail")] * 2
+    assert script.connections == 2
+    assert script.verbs == ["EHLO", "MAIL", "RCPT", "DATA"] * 2
+
+
 # The pool
+
+
+def test_what_a_server_says_unasked_answers_nothing() -> None:
+    class Impatient(Script):
+        """Says goodbye after a mail, as if it had been silent too long, and does not hang up."""
+
+        async def _talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            self.answers = {**self.answers, "DOT": "250 taken\n421 too slow"}
+            await super()._talk(reader, writer)
+
+    script = Impatient(**PIPELINING)
+
+    async def run() -> list[str]:
+        async with script.running() as port:
+            gateway = SmtpGateway(settings(port))
+            told = []
+            for _ in range(2):
+                told.append(await gateway.send(mail(), yes))
+                await asyncio.sleep(0.05)
+            await gateway.close()
+            return [h.outcome for h in told]
+
+    assert asyncio.run(run()) == ["accepted", "accepted"]
+    assert (script.connections, len(script.bodies)) == (2, 2)
+
+
+@pytest.mark.parametrize("endless", ["250-x\n" * 20_000, "250 " + "x" * 40_000])
+def test_answers_without_end_are_cut(endless: str) -> None:
+    (told,) = send_to_script(Script(**PIPELINING, MAIL=endless))
+    assert (told.outcome, told.stage) == ("unsent", "mail")
+    assert told.error
 
 
 def test_connections_and_mails_per_connection_are_bounded() -> None:
