@@ -70,8 +70,9 @@ def bare(messages: Path, port: int, connections: int) -> None:
     with messages.open("rb") as file:
         while file.peek(1):
             ready.append(pickle.load(file))
+    before = time.process_time()
     seconds = asyncio.run(_hand_over(ready, port, connections))
-    _print(messages=len(ready), bytes=sum(len(each[2]) for each in ready), seconds=seconds)
+    _print(messages=len(ready), seconds=seconds, processor=time.process_time() - before)
 
 
 async def _hand_over(ready: list[tuple[str, str, bytes]], port: int, connections: int) -> float:
@@ -120,6 +121,7 @@ async def _until_all_left(worker: Any) -> dict[str, Any]:
 
         try:
             found["seconds"] = _watched(started) - started
+            found["processor"] = time.process_time() - processor_before
             found["shares"] = {
                 name: (used - used_before.get(name, 0.0)) / found["seconds"]
                 for name, used in _used().items()
@@ -130,7 +132,7 @@ async def _until_all_left(worker: Any) -> dict[str, Any]:
             connections.close_all()
             loop.call_soon_threadsafe(worker.stop)
 
-    used_before = _used()
+    used_before, processor_before = _used(), time.process_time()
     started = time.perf_counter()
     watching = threading.Thread(target=watch, name="watching")
     await worker.run(listen=False, ready=watching.start)
