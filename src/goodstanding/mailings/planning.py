@@ -7,14 +7,15 @@ that dies is taken over where it stopped.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Final
 
+import msgspec
 from django.db import connection, transaction
 from django.db.backends.utils import CursorWrapper
 
 from goodstanding.core.gate import ORDER, REASONS
-from goodstanding.ledger import accounts, clock, gate
+from goodstanding.ledger import accounts, bulk, clock, gate
 from goodstanding.ledger.policy import active_policy
 from goodstanding.mailings import domains, lanes
 from goodstanding.mailings.models import Content
@@ -34,9 +35,43 @@ _LAST: Final = 3
 
 _CONFIRMED: Final = ", ".join(f"'{consent}'" for consent in lanes.CONFIRMED)
 
+_LANE: Final = f"CASE WHEN consent IN ({_CONFIRMED}) THEN %s ELSE %s END"
+"""SQL for the lane to an address; takes the better one and the mailing's own."""
 
-_PLACE: Final = "(p.id % 2147483647) * 1327217885 % 2147483647"
+_HAS_IT: Final = (
+    "EXISTS (SELECT 1 FROM ledger_delivery d WHERE d.address_id = a.id"
+    " AND d.mailing_id = %s AND d.recipient = '')"
+)
+"""SQL that is true of an address ``a`` to which there is a delivery already; takes the mailing."""
+
+_PLACE: Final = "(p.id %% 2147483647) * 1327217885 %% 2147483647"
 """Neighbours in the audience lie far apart (multiplicative hashing by the golden ratio)."""
+
+
+class Planned(msgspec.Struct, frozen=True):
+    """What an address got of a mailing: its delivery, and why it is skipped (None: it is sent)."""
+
+    address: int
+    delivery: int
+    refusal: str | None
+
+
+def plan_addresses(
+    cursor: CursorWrapper, content: Content, addresses: Collection[int], now: int
+) -> list[Planned]:
+    """Plan a mailing for those addresses, in the caller's transaction, whoever holds them.
+
+    One that is missing in the answer must be folded first (``clock.refold``), in a transaction of
+    its own. An address that had the mailing already gets a further delivery of its own.
+    """
+    _gather_addresses(cursor, content, addresses, now)
+    cursor.execute("DELETE FROM plan_chunk WHERE stale")
+    _write(cursor, content, now)
+    cursor.execute("SELECT address_id, id, refusal FROM plan_chunk ORDER BY address_id")
+    return [
+        Planned(address, delivery, None if refusal is None else REASONS[refusal])
+        for address, delivery, refusal in cursor.fetchall()
+    ]
 
 
 def plan(mailing: int, now: int, most: int | None = None) -> bool:
@@ -110,17 +145,11 @@ def _end_of_chunk(cursor: CursorWrapper, begin: int, last: int) -> int:
 
 
 def _gather(cursor: CursorWrapper, content: Content, upto: int, now: int) -> None:
-    """Put the chunk's recipients, each with what refuses it, into a table of its own.
+    """Put the chunk's recipients, each with what refuses it, into ``plan_chunk``.
 
     ``own``: it is the one delivery to its address; others only say why there is no second one.
     """
-    boolean = "integer" if connection.vendor == "sqlite" else "boolean"
-    cursor.execute(
-        "CREATE TEMPORARY TABLE IF NOT EXISTS plan_chunk (id bigint, contact_id bigint,"
-        f" address_id bigint, own {boolean}, refusal smallint, stale {boolean},"
-        " provider_id bigint, lane varchar(40))"
-    )
-    cursor.execute("DELETE FROM plan_chunk")
+    _empty_chunk(cursor)
     mailing = content.mailing
     drawn = int(content.control_share * 16**8)
     listed = (
@@ -129,17 +158,16 @@ def _gather(cursor: CursorWrapper, content: Content, upto: int, now: int) -> Non
     )
     cursor.execute(
         "INSERT INTO plan_chunk"
-        " (contact_id, address_id, own, refusal, stale, provider_id, lane)"
-        " SELECT contact_id, coalesce(address_id, %s), own,"
+        " (contact_id, address_id, recipient, refusal, stale, provider_id, lane)"
+        " SELECT contact_id, coalesce(address_id, %s),"
+        " CASE WHEN own THEN '' ELSE 'contact:' || contact_id END,"
         f" CASE WHEN address_id IS NULL THEN {_NO_ADDRESS}"
         f" WHEN refusal <= {_INVALID} THEN refusal WHEN NOT own THEN {_DUPLICATE}"
         f" WHEN refusal IS NOT NULL THEN refusal WHEN drawn < %s THEN {_CONTROL} END,"
-        " coalesce(stale, 1 = 0), provider_id,"
-        f" CASE WHEN consent IN ({_CONFIRMED}) THEN %s ELSE %s END"
+        f" coalesce(stale, 1 = 0), provider_id, {_LANE}"
         " FROM (SELECT c.id AS contact_id, a.id AS address_id, a.consent, dm.provider_id,"
         " (a.id IS NOT NULL AND row_number() OVER (PARTITION BY a.id ORDER BY c.id) = 1"
-        " AND NOT EXISTS (SELECT 1 FROM ledger_delivery d WHERE d.address_id = a.id"
-        " AND d.mailing_id = %s AND d.recipient = '')) AS own,"
+        f" AND NOT {_HAS_IT}) AS own,"
         f" {gate.refusal(mailing.purpose)} AS refusal, {gate.stale()} AS stale,"
         f" {'substr(md5(%s || a.id), 1, 8)' if drawn else '%s'} AS drawn"
         f" FROM contacts_contact c{listed if content.list_name is not None else ''}"
@@ -164,6 +192,47 @@ def _gather(cursor: CursorWrapper, content: Content, upto: int, now: int) -> Non
             upto,
         ],
     )
+
+
+def _gather_addresses(
+    cursor: CursorWrapper, content: Content, addresses: Collection[int], now: int
+) -> None:
+    """Put those addresses, each with what refuses it, into ``plan_chunk``."""
+    _empty_chunk(cursor)
+    mailing = content.mailing
+    cursor.execute(
+        "INSERT INTO plan_chunk"
+        " (contact_id, address_id, recipient, refusal, stale, provider_id, lane)"
+        " SELECT (SELECT min(ca.contact_id) FROM contacts_contactaddress ca"
+        f" WHERE ca.address_id = a.id), a.id, CASE WHEN NOT {_HAS_IT} THEN '' END,"
+        f" {gate.refusal(mailing.purpose)}, coalesce({gate.stale()}, 1 = 0), dm.provider_id,"
+        f" {_LANE}"
+        " FROM ledger_address a LEFT JOIN mailings_domain dm ON dm.domain = a.domain"
+        f" {gate.on_topic()} WHERE {bulk.among('a.id')} ORDER BY a.id",
+        [
+            mailing.pk,
+            now,
+            active_policy().revision,
+            lanes.better(content.lane),
+            content.lane,
+            mailing.topic,
+            bulk.listed(addresses),
+        ],
+    )
+
+
+def _empty_chunk(cursor: CursorWrapper) -> None:
+    """Have the table in which recipients are put together.
+
+    ``recipient`` tells deliveries to one address apart: empty is the first, null one more.
+    """
+    boolean = "integer" if connection.vendor == "sqlite" else "boolean"
+    cursor.execute(
+        "CREATE TEMPORARY TABLE IF NOT EXISTS plan_chunk (id bigint, contact_id bigint,"
+        f" address_id bigint, recipient varchar(200), refusal smallint, stale {boolean},"
+        " provider_id bigint, lane varchar(40))"
+    )
+    cursor.execute("DELETE FROM plan_chunk")
 
 
 def _nobody(cursor: CursorWrapper, channel: str) -> int:
@@ -192,7 +261,7 @@ def _write(cursor: CursorWrapper, content: Content, now: int) -> None:
         "INSERT INTO ledger_delivery (id, mailing_id, address_id, recipient, response, since,"
         " planned_first, planned_last, skipped_first, skipped_last, skip_reason)"
         " SELECT id, %s, address_id,"
-        " CASE WHEN own THEN '' ELSE 'contact:' || contact_id END,"
+        " coalesce(recipient, 'again:' || id),"
         f" CASE WHEN refusal IS NULL THEN 'planned' ELSE 'skipped:' || {reason} END, %s,"
         " CASE WHEN refusal IS NULL THEN %s END, CASE WHEN refusal IS NULL THEN %s END,"
         " CASE WHEN refusal IS NOT NULL THEN %s END, CASE WHEN refusal IS NOT NULL THEN %s END,"
@@ -208,7 +277,7 @@ def _write(cursor: CursorWrapper, content: Content, now: int) -> None:
         f"{reason} || '\"}}' END FROM plan_chunk ORDER BY address_id, id",
         [now, now],
     )
-    _queue(cursor, content)
+    _queue(cursor, content, now)
     cursor.execute("SELECT refusal, count(*) FROM plan_chunk GROUP BY refusal")
     tallies = Counter(
         {
@@ -219,9 +288,11 @@ def _write(cursor: CursorWrapper, content: Content, now: int) -> None:
     accounts.add_to_tallies(cursor, tallies, Counter())
 
 
-def _queue(cursor: CursorWrapper, content: Content) -> None:
+def _queue(cursor: CursorWrapper, content: Content, now: int) -> None:
     """Put what may be sent into the outbox, each row in its lot and at a place of its own."""
     mailing = content.mailing
+    # Of those who came one by one, who came first goes first.
+    due = max(content.starts_at, now) if content.one_by_one else content.starts_at
     domains.know(cursor)
     cursor.execute(
         "INSERT INTO mailings_lot (mailing_id, provider_id, lane, priority, planned)"
@@ -237,7 +308,7 @@ def _queue(cursor: CursorWrapper, content: Content) -> None:
         f" SELECT p.id, l.mailing_id, l.id, p.address_id, p.contact_id, {_PLACE}, %s"
         " FROM plan_chunk p JOIN mailings_lot l ON l.mailing_id = %s"
         " AND l.provider_id = p.provider_id AND l.lane = p.lane WHERE p.refusal IS NULL",
-        [content.starts_at, mailing.pk],
+        [due, mailing.pk],
     )
 
 
