@@ -151,7 +151,10 @@ class Step(models.Model):
 
 
 class Enrolment(models.Model):
-    """An address on its way through a sequence; ``due_at`` is null when it is through or left."""
+    """An address on its way through a sequence; ``due_at`` is null when it is through or left.
+
+    ``event``: the key of what began it.
+    """
 
     sequence = models.ForeignKey(Sequence, on_delete=models.PROTECT, db_index=False)
     address_id = models.BigIntegerField()
@@ -169,7 +172,7 @@ class Enrolment(models.Model):
         ]
         indexes = [
             models.Index(
-                fields=["due_at"],
+                fields=["sequence", "next_step", "due_at"],
                 name="mailings_enrolment_due",
                 condition=models.Q(due_at__isnull=False),
             )

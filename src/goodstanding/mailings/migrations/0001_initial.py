@@ -322,7 +322,7 @@ class Migration(migrations.Migration):
             model_name="enrolment",
             index=models.Index(
                 condition=models.Q(("due_at__isnull", False)),
-                fields=["due_at"],
+                fields=["sequence", "next_step", "due_at"],
                 name="mailings_enrolment_due",
             ),
         ),
