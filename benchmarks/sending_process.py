@@ -35,14 +35,14 @@ def prepare(messages: int) -> None:
     """Make the tables, an audience of so many, and a mailing planned for all of it."""
     _set_up()
     from benchmarks import audience
-    from goodstanding.mailings import contents, planning
+    from goodstanding.mailings import checking, contents, planning
 
     now = time.time_ns() // 1_000
     audience.make(messages, now, audience.EVERYBODY_IN)
     html = Path(__file__).with_name("mail.html").read_text("utf-8")
     draft = contents.Draft(name="news", subject="What is new, {{ first_name }}?", html=html)
     mailing = contents.create(draft, now)
-    if not planning.plan(mailing, now):
+    if not (planning.plan(mailing, now) and checking.check(mailing, now)):
         raise SystemExit("the mailing is not planned to its end")
     _print(planned=_left())
 

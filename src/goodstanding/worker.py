@@ -17,7 +17,7 @@ from goodstanding.config.options import host_and_port
 from goodstanding.intake import digest
 from goodstanding.intake.listener import Listener
 from goodstanding.ledger import clock
-from goodstanding.mailings import planning
+from goodstanding.mailings import checking, course, planning
 from goodstanding.mailings.sender import (
     WAIT_AFTER_ERROR,
     WAIT_FOR_DATABASE,
@@ -27,6 +27,9 @@ from goodstanding.mailings.sender import (
 
 IDLE: Final = 0.2
 """Seconds that a loop rests when it found nothing to do."""
+
+CLOSE_AGAIN: Final = 5_000_000
+"""Microseconds between looks for lots that are empty."""
 
 BATCH: Final = 500
 """What was heard is understood so many at a time."""
@@ -75,6 +78,7 @@ class Worker:
             asyncio.create_task(sender.run()),
             asyncio.create_task(self._repeat("digest", _digest)),
             asyncio.create_task(self._repeat("planning", _plan)),
+            asyncio.create_task(self._repeat("course", _Course().step)),
             asyncio.create_task(self._repeat("clock", _Clock().tick)),
         ]
         if ready is not None:
@@ -138,6 +142,20 @@ class _Clock:
         return clock.tick(now) == clock.BATCH
 
 
+class _Course:
+    """Ends what was stopped or has expired; now and then closes lots that are empty."""
+
+    def __init__(self) -> None:
+        self._close_at = 0
+
+    def step(self) -> bool:
+        now = present()
+        if now >= self._close_at:
+            self._close_at = now + CLOSE_AGAIN
+            course.close()
+        return course.end(now)
+
+
 def _digest() -> bool:
     # A batch that is not full waits for more to come: what is grouped is committed once.
     return digest.digest(present(), BATCH).read == BATCH
@@ -149,7 +167,8 @@ def _plan() -> bool:
     unfinished = planning.unfinished(present())
     for mailing in unfinished:
         try:
-            planning.plan(mailing, present(), most=1)
+            if planning.plan(mailing, present(), most=1):
+                checking.check(mailing, present(), most=1)
         except Exception as error:  # noqa: BLE001 - raised when the others have had their turn
             failed = error
     if failed is not None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from goodstanding.core.events import SECOND, Event
-from goodstanding.mailings import contents, liveness, outbox, planning
+from goodstanding.mailings import checking, contents, liveness, outbox, planning
 from goodstanding.mailings.contents import Draft
 from goodstanding.mailings.outbox import Claim, Outcome
 
@@ -24,6 +24,7 @@ class Broadcast:
         mailing = contents.create(Draft(name=name, subject="News", text=text), now)
         if planned:
             assert planning.plan(mailing, now)
+            assert checking.check(mailing, now)
         return cls(mailing, now + SECOND)
 
     def send(self, *told: str) -> None:

@@ -15,7 +15,7 @@ from goodstanding.core.addresses import Address
 from goodstanding.core.events import SECOND, Event
 from goodstanding.ledger import models
 from goodstanding.ledger.recording import record
-from goodstanding.mailings import contents, outbox, planning
+from goodstanding.mailings import checking, contents, outbox, planning
 from goodstanding.mailings.contents import Draft
 
 DAY = 86_400 * SECOND
@@ -75,6 +75,7 @@ def planned(name: str = "news", at: int = NOW, **said: Any) -> int:
     """A mailing planned to its end."""
     made = mailing(name, at, **said)
     assert planning.plan(made, at)
+    assert checking.check(made, at)
     return made
 
 

@@ -13,7 +13,7 @@ from goodstanding.ledger import clock, rebuilding
 from goodstanding.ledger.models import Address, RefusedEvent
 from goodstanding.ledger.policy import active_policy
 from goodstanding.ledger.recording import record
-from goodstanding.mailings import outbox, planning
+from goodstanding.mailings import checking, outbox, planning
 from goodstanding.mailings.models import Outbox, State, Worker
 from goodstanding.mailings.outbox import Claim, Outcome
 from tests.mailings.audience import (
@@ -98,6 +98,7 @@ def test_no_more_than_asked_for_and_none_before_its_time() -> None:
     assert claimed(ME, 3, NOW + 59 * SECOND) == []
     assert planning.unfinished(NOW + 60 * SECOND) == [made]
     assert planning.plan(made, NOW + 60 * SECOND)
+    assert checking.check(made, NOW + 60 * SECOND)
     assert len(claimed(ME, 3, NOW + 60 * SECOND)) == 3
     assert len(claimed(ME, 5, NOW + 60 * SECOND)) == 3
 
@@ -329,8 +330,7 @@ def test_a_relay_that_says_only_250_hurts_nobody() -> None:
     contact("bob")
     at = NOW
     for number in range(10):
-        made = mailing(f"news-{number}", at)
-        planning.plan(made, at)
+        made = planned(f"news-{number}", at)
         claims = claimed(ME, 10, at)
         assert names(claims) == ["ann", "bob"]
         if number % 3 == 0:  # it also keeps some waiting

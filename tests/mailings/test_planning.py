@@ -14,7 +14,7 @@ from goodstanding.ledger import rebuilding
 from goodstanding.ledger.models import Address, MailingTally
 from goodstanding.ledger.models import Event as Stored
 from goodstanding.ledger.recording import record
-from goodstanding.mailings import planning
+from goodstanding.mailings import checking, planning
 from goodstanding.mailings.models import Content, Outbox
 from tests.mailings.audience import (
     DAY,
@@ -280,6 +280,8 @@ def test_a_planner_that_dies_is_taken_over_where_it_stopped(
     assert planning.plan(made, NOW + DAY)
     assert counted(made) == {"planned": 18, "skipped:duplicate": 1}
     assert Outbox.objects.count() == 18
+    assert planning.unfinished(NOW) == [made]  # it is still to be checked
+    assert checking.check(made, NOW)
     assert planning.unfinished(NOW) == []
     assert planning.plan(made, NOW + DAY)
     assert len(responses(made)) == 19

@@ -24,9 +24,9 @@ from goodstanding.gateways.base import Handover, Mail
 from goodstanding.gateways.smtp import SmtpGateway
 from goodstanding.ledger import rebuilding
 from goodstanding.ledger.models import Address
-from goodstanding.mailings import liveness, outbox, planning, sender
+from goodstanding.mailings import checking, course, liveness, outbox, planning, sender
 from goodstanding.mailings.lanes import Lane
-from goodstanding.mailings.models import Content, Outbox, State, Worker
+from goodstanding.mailings.models import Content, Course, Outbox, State, Worker
 from goodstanding.mailings.sender import Sender, present
 from tests.gateways.smtp_servers import CUT, Script, aiosmtpd_server
 from tests.mailings.audience import (
@@ -96,6 +96,7 @@ def sendable(name: str = "news", **said: Any) -> int:
     """A mailing that is due."""
     made = mailing(name, present() - 1_000_000, **said)
     assert planning.plan(made, present())
+    assert checking.check(made, present())
     return made
 
 
@@ -222,6 +223,11 @@ def test_a_recipient_whose_mail_cannot_be_made_holds_nobody_up(
     people(5)
     Address.objects.filter(value="p2@example.com").update(value="p 2@example.com")
     made = sendable()
+    content = Content.objects.get(pk=made)
+    assert content.course == "paused", "nothing leaves before an operator knows"
+    assert "p 2@example.com could not be made: the address cannot" in (content.course_why or "")
+    assert outbox.open_lots(present()) == []
+    course.set_course("news", Course.RUNNING, "ann", "without them", present())
     town = Town()
 
     async def run() -> None:

@@ -61,7 +61,7 @@ def send(
         raise BadInput("Say what to send: --html FILE, --text FILE or both.")
     prepare()
     log_with_structlog()
-    from goodstanding.mailings import contents, planning
+    from goodstanding.mailings import checking, contents, planning
 
     draft = contents.Draft(
         name=name,
@@ -85,6 +85,7 @@ def send(
             complain(problem)
         raise Refused(last) from None
     planning.plan(mailing, parameters.present())
+    checking.check(mailing, parameters.present())
     _finish(mailing, wait=wait, json=json)
 
 

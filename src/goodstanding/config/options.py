@@ -23,7 +23,8 @@ import msgspec
 
 from goodstanding.core.addresses import MalformedAddress, normalise
 from goodstanding.mailings.braking import Brake
-from goodstanding.mailings.lanes import Lane
+from goodstanding.mailings.lanes import DEFAULT, OTHERS, Lane
+from goodstanding.mailings.providers import named
 
 if TYPE_CHECKING:
     from goodstanding.mailings.signing import Signer
@@ -199,6 +200,9 @@ def _check_lanes(options: Options) -> None:
             raise ValueError(f"{name}: confirmed = {lane.confirmed!r}, and there is no such lane")
         if lane.bounce_domain is not None:
             _check_domain(lane.bounce_domain)
+        for provider in lane.limits:
+            if provider not in (DEFAULT, OTHERS) and provider != (known := named(provider)):
+                raise ValueError(f"{name}: limits of {provider!r}: it is called {known!r}")
         if not re.fullmatch(r"[\w.-]{1,40}", name):
             raise ValueError(f"{name!r} is not a lane's name: 1 to 40 letters, digits, . _ -")
         if lane.certificates is not None:

@@ -132,6 +132,7 @@ def _keep(draft: Draft, mail: compose.Content, compiled: Compiled, now: int) -> 
         expires_at=draft.expires_at,
         author=draft.author,
         one_by_one=one_by_one,
+        is_checked=one_by_one,
         plan_until=None
         if one_by_one or later
         else Contact.objects.aggregate(last=Max("pk"))["last"] or 0,

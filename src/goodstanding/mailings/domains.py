@@ -13,7 +13,7 @@ from django.db import connection
 from django.db.backends.utils import CursorWrapper
 
 from goodstanding.ledger import bulk
-from goodstanding.mailings import providers
+from goodstanding.mailings import lanes, providers
 from goodstanding.mailings.models import Domain, Provider
 
 OTHERS: Final = 0
@@ -21,8 +21,6 @@ OTHERS: Final = 0
 
 LARGE: Final = 20
 """So many of a chunk's recipients at a domain make it a provider of its own."""
-
-OTHERS_NAME: Final = "others"
 
 _DOMAINS: Final = bulk.Table(Domain, ("domain", "provider_id"))
 _OTHERS: Final = bulk.Table(Provider, ("id", "name"))
@@ -76,7 +74,7 @@ def _name(domain: str, count: int) -> str | None:
 def _keep(cursor: CursorWrapper, named: Mapping[str, str | None]) -> None:
     """Write down providers and domains, in one order: two planners may do so at once."""
     names = sorted({name for name in named.values() if name is not None})
-    _OTHERS.insert(cursor, [(OTHERS, OTHERS_NAME)], on_conflict="ON CONFLICT DO NOTHING")
+    _OTHERS.insert(cursor, [(OTHERS, lanes.OTHERS)], on_conflict="ON CONFLICT DO NOTHING")
     _PROVIDERS.insert(cursor, [(name,) for name in names], on_conflict="ON CONFLICT DO NOTHING")
     cursor.execute(
         f"SELECT name, id FROM mailings_provider WHERE {bulk.among('name', text=True)}",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
+import msgspec
 from django.conf import settings
 
 from goodstanding.gateways.smtp import SmtpSettings
@@ -12,6 +13,9 @@ from goodstanding.mailings.pacing import Limits
 
 DEFAULT: Final = "default"
 """Among a lane's limits: those towards every provider that has none of its own."""
+
+OTHERS: Final = "others"
+"""The name that all domains go by that are too small to be a provider of their own."""
 
 CONFIRMED: Final = ("confirmed", "confirmed_custom")
 """Consent that was confirmed, whatever else there is to say of the address."""
@@ -41,7 +45,18 @@ class Lane(SmtpSettings, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     def towards(self, provider: str) -> Limits:
         """What holds towards a provider."""
-        return self.limits.get(provider) or self.limits.get(DEFAULT) or Limits()
+        if provider in self.limits:
+            return self.limits[provider]
+        if DEFAULT in self.limits:
+            limits = self.limits[DEFAULT]
+        else:
+            # One that is slow must not keep all of a relay's connections.
+            share = self.connections if self.routes else self.connections * 3 // 4
+            limits = Limits(
+                connections=max(1, share), mails_per_connection=self.mails_per_connection
+            )
+        # What one small domain says is not true of all the others.
+        return msgspec.structs.replace(limits, at_once=False) if provider == OTHERS else limits
 
 
 def every() -> Mapping[str, Lane]:

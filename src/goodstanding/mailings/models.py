@@ -44,6 +44,9 @@ class Content(models.Model):
     # Contacts are planned in order of their ids, up to the last one there is when it starts.
     planned_to = models.BigIntegerField(db_default=0)
     plan_until = models.BigIntegerField(null=True)
+    # Every recipient's merge fields are tried before the first mail leaves, in order of deliveries.
+    checked_to = models.BigIntegerField(db_default=0)
+    is_checked = models.BooleanField(db_default=False)
     course = models.CharField(max_length=8, db_default=Course.RUNNING.value)
     course_since = models.BigIntegerField(null=True)
     course_by = models.CharField(max_length=200, null=True)
@@ -232,7 +235,7 @@ class Outbox(models.Model):
                 name="mailings_outbox_worker",
                 condition=models.Q(worker_id__isnull=False),
             ),
-            models.Index(fields=["mailing"], name="mailings_outbox_mailing"),
+            models.Index(fields=["mailing", "delivery_id"], name="mailings_outbox_mailing"),
         ]
 
 

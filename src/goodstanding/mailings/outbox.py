@@ -35,7 +35,8 @@ _CLAIMED: Final = State.CLAIMED.value
 _HANDING: Final = State.HANDING.value
 
 _MAY_GO_ON: Final = (
-    f"c.course = '{Course.RUNNING.value}' AND (c.expires_at IS NULL OR c.expires_at > %s)"
+    f"c.course = '{Course.RUNNING.value}' AND c.is_checked"
+    " AND (c.expires_at IS NULL OR c.expires_at > %s)"
 )
 """SQL that is true of the content ``c`` of a mailing of which more may leave; takes the time."""
 

@@ -18,7 +18,7 @@ from goodstanding.core.gate import ORDER, REASONS
 from goodstanding.ledger import accounts, bulk, clock, gate
 from goodstanding.ledger.policy import active_policy
 from goodstanding.mailings import domains, lanes
-from goodstanding.mailings.models import Content
+from goodstanding.mailings.models import Content, Course
 
 CHUNK: Final = 2_000
 """Contacts planned in one transaction: well under a quarter of a second."""
@@ -84,12 +84,18 @@ def plan(mailing: int, now: int, most: int | None = None) -> bool:
     return False
 
 
+def priority(purpose: str) -> int:
+    """What of two mails goes out first: the one of the lesser number."""
+    return _PRIORITIES.get(purpose, _LAST)
+
+
 def unfinished(now: int) -> Sequence[int]:
-    """The mailings that have started and whose planning has not come to its end."""
+    """The mailings that have started and are not planned, or not checked, to the end."""
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT mailing_id FROM mailings_content WHERE NOT one_by_one AND starts_at <= %s"
-            " AND (plan_until IS NULL OR planned_to < plan_until) ORDER BY mailing_id",
+            " AND (plan_until IS NULL OR planned_to < plan_until"
+            f" OR NOT is_checked AND course = '{Course.RUNNING.value}') ORDER BY mailing_id",
             [now],
         )
         return [row[0] for row in cursor.fetchall()]
@@ -300,7 +306,7 @@ def _queue(cursor: CursorWrapper, content: Content, now: int) -> None:
         " GROUP BY provider_id, lane ORDER BY provider_id, lane"
         " ON CONFLICT (mailing_id, provider_id, lane) DO UPDATE SET is_open = excluded.is_open,"
         " planned = mailings_lot.planned + excluded.planned",
-        [mailing.pk, _PRIORITIES.get(mailing.purpose, _LAST)],
+        [mailing.pk, priority(mailing.purpose)],
     )
     cursor.execute(
         "INSERT INTO mailings_outbox"
