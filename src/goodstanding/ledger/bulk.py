@@ -23,6 +23,7 @@ _ARRAYS: Final = {
     "IntegerField": "integer",
     "SmallIntegerField": "smallint",
     "BooleanField": "boolean",
+    "FloatField": "double precision",
 }
 
 
@@ -156,7 +157,7 @@ def for_update() -> str:
     return "" if connection.vendor == "sqlite" else "FOR NO KEY UPDATE"
 
 
-def _array(values: Iterable[int | None]) -> str:
+def _array(values: Iterable[float | None]) -> str:
     """Numbers or truth values as PostgreSQL writes an array of them."""
     return f"{{{','.join(['NULL' if value is None else str(value) for value in values])}}}"
 
