@@ -164,8 +164,15 @@ def test_a_database_url_is_taken_apart(tmp_path: Path) -> None:
         5433,
         "na me",
     )
-    assert said["OPTIONS"] == {"sslmode": "require"}
+    assert said["OPTIONS"]["sslmode"] == "require"
+    assert "idle_in_transaction_session_timeout" in said["OPTIONS"]["options"]
     assert options.database(tmp_path, {})["NAME"] == str(tmp_path / "goodstanding.sqlite3")
+
+
+def test_a_database_url_has_the_last_word_on_its_connections(tmp_path: Path) -> None:
+    url = "postgresql://u@h/n?options=&connect_timeout=3"
+    said = options.database(tmp_path, {"DATABASE_URL": url})["OPTIONS"]
+    assert (said["options"], said["connect_timeout"]) == ("", "3")
 
 
 def test_the_secret_is_made_once_for_its_owner_alone(tmp_path: Path) -> None:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 
 import pytest
 from django.conf import settings
-from django.db import OperationalError, connection
+from django.db import OperationalError, connection, transaction
 
 from goodstanding.mailings import liveness, outbox
 from goodstanding.mailings.liveness import Lifeline
 from goodstanding.mailings.models import Outbox, State, Worker
-from tests.mailings.audience import NOW, at_once, people, planned
+from tests.mailings.audience import NOW, at_once, claimed, people, planned
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -30,9 +31,20 @@ def elsewhere(call: object) -> object:
     return result
 
 
-def dead(but: int = 0) -> list[int]:
-    with liveness.dead(but=but) as found:
-        return found
+def dead(but: int = 0, silent_before: int | None = None) -> list[int]:
+    with liveness.dead(but, silent_before) as found:
+        return list(found)
+
+
+def take_over(silent_before: int | None = None) -> tuple[int, int]:
+    """As another worker would."""
+    with liveness.dead(0, silent_before) as found, transaction.atomic():
+        return outbox.recover(liveness.bury(found), NOW)
+
+
+def files() -> list[Path]:
+    """The locks in the home folder: there are none on PostgreSQL."""
+    return list((settings.HOME / "workers").glob("*"))
 
 
 def lose_session(lifeline: Lifeline) -> None:
@@ -59,8 +71,10 @@ def test_dead_when_its_lock_is_gone() -> None:
     assert elsewhere(liveness.alive) == []
     assert elsewhere(lambda: dead(but=lifeline.worker)) == []
     assert elsewhere(dead) == [lifeline.worker]
-    liveness.bury([lifeline.worker])
+    assert elsewhere(take_over) == (0, 0)
     assert elsewhere(dead) == []
+    assert not Worker.objects.exists()
+    assert files() == []
 
 
 def test_claimed_under_a_name_that_nobody_knows_is_found() -> None:
@@ -68,19 +82,19 @@ def test_claimed_under_a_name_that_nobody_knows_is_found() -> None:
     planned()
     Outbox.objects.update(state=State.CLAIMED, worker_id=12345, attempt=1)
     assert dead() == [12345]
-    assert outbox.recover([12345], NOW) == (1, 0)
+    assert take_over() == (1, 0)
     assert dead() == []
 
 
 def test_nobody_sees_a_worker_before_it_has_its_lock(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[object] = []
-    lock = Lifeline._lock
+    lock = liveness._lock
 
-    def watched(self: Lifeline) -> int:
+    def watched(worker: int) -> int:
         seen.append(elsewhere(dead))
-        return lock(self)
+        return lock(worker)
 
-    monkeypatch.setattr(Lifeline, "_lock", watched)
+    monkeypatch.setattr(liveness, "_lock", watched)
     Lifeline(NOW).let_go()
     assert seen == [[]]
 
@@ -126,20 +140,123 @@ def test_who_was_buried_meanwhile_goes_on_under_another_name() -> None:
     planned()
     lifeline = Lifeline(NOW)
     worker = lifeline.worker
-    outbox.claim(worker, 10, NOW)
+    assert claimed(worker, 10, NOW)
     connection.close()
 
-    def take_over() -> object:
+    def meanwhile() -> object:
         with liveness.dead(but=0) as found:
             with pytest.raises(OperationalError):
                 # It comes back while another takes over: it may not claim under its old name.
                 elsewhere(lifeline.hold)
-            done = outbox.recover(found, NOW)
-            liveness.bury(found)
-        return found, done
+            with transaction.atomic():
+                return list(found), outbox.recover(liveness.bury(found), NOW)
 
-    assert elsewhere(take_over) == ([worker], (1, 0))
+    assert elsewhere(meanwhile) == ([worker], (1, 0))
     lifeline.hold()
     assert lifeline.worker != worker
     assert elsewhere(liveness.alive) == [lifeline.worker]
     assert elsewhere(dead) == []
+
+
+def long_ago() -> int:
+    """Let everybody have been seen for the last time long ago; before when they were not seen."""
+    now = liveness._clock()
+    Worker.objects.update(seen_at=now - 2 * liveness.GONE_AFTER)
+    return now - liveness.GONE_AFTER
+
+
+def test_who_holds_the_lock_but_was_not_seen_is_taken_over_from() -> None:
+    people(2)
+    planned()
+    lifeline = Lifeline(NOW)
+    worker = lifeline.worker
+    [first, second] = claimed(worker, 10, NOW)
+    assert outbox.commit([first], [], NOW) == {first.delivery}
+    before = long_ago()
+    assert elsewhere(liveness.alive) == []
+    assert elsewhere(dead) == [], "where nobody says that it is silent, its lock says it lives"
+    assert elsewhere(lambda: take_over(before)) == (1, 1)
+    assert elsewhere(lambda: dead(silent_before=before)) == []
+
+    # It wakes: it cannot claim under its old name, nor set a fence, until it has another.
+    assert claimed(worker, 10, NOW) == []
+    assert outbox.commit([second], [], NOW) == set()
+    lifeline._beaten = 0.0
+    lifeline.hold()
+    assert lifeline.worker != worker
+    assert elsewhere(liveness.alive) == [lifeline.worker]
+    assert elsewhere(dead) == []
+    again = claimed(lifeline.worker, 10, NOW)
+    assert [claim.delivery for claim in again] == [second.delivery]
+    outbox.release(again)
+    lifeline.let_go()
+    assert elsewhere(dead) == []
+    assert files() == []
+
+
+def test_who_is_seen_just_before_it_would_be_taken_over_from_goes_on() -> None:
+    lifeline = Lifeline(NOW)
+    before = long_ago()
+
+    def too_late() -> object:
+        with liveness.dead(0, before) as found:
+            lifeline._beaten = 0.0
+            elsewhere(lambda: liveness._beat(lifeline.worker))
+            with transaction.atomic():
+                return list(found), liveness.bury(found)
+
+    assert too_late() == ([lifeline.worker], [])
+    assert Worker.objects.filter(pk=lifeline.worker).exists()
+    lifeline.let_go()
+
+
+def test_a_worker_says_now_and_then_that_it_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(liveness, "GONE_AFTER", 1_200_000)
+    lifeline = Lifeline(NOW)
+    [before] = Worker.objects.values_list("seen_at", flat=True)
+    lifeline.hold()
+    assert list(Worker.objects.values_list("seen_at", flat=True)) == [before]
+    time.sleep(0.15)
+    lifeline.hold()
+    [after] = Worker.objects.values_list("seen_at", flat=True)
+    assert before + 100_000 <= after <= before + 60_000_000
+    lifeline.let_go()
+
+
+def test_nobody_is_silent_until_one_has_listened_for_a_while() -> None:
+    """Just started, or after a time without a database in which nobody could be seen."""
+    lifeline = Lifeline(NOW)
+    assert lifeline.silent_before() is None
+    lifeline._seen_at += liveness.GONE_AFTER // 4
+    assert lifeline.silent_before() == lifeline._seen_at - liveness.GONE_AFTER
+    lifeline._seen_at -= liveness.GONE_AFTER
+    lifeline._beaten = 0.0
+    lifeline.hold()
+    assert lifeline.silent_before() is None
+    lifeline.let_go()
+
+
+@pytest.mark.parametrize("still", [True, False])
+def test_whoever_claims_is_not_taken_over_from_meanwhile(still: bool) -> None:
+    if connection.vendor == "sqlite":
+        pytest.skip("SQLite has one writer")
+    lifeline = Lifeline(NOW)
+    before = long_ago()
+    with transaction.atomic(), connection.cursor() as cursor:
+        assert not still or liveness.vouch(cursor, lifeline.worker)
+        assert elsewhere(lambda: take_over(before)) == (0, 0)
+        assert Worker.objects.filter(pk=lifeline.worker).exists() == still
+    lifeline.let_go()
+
+
+def test_a_session_that_is_idle_in_a_transaction_comes_to_an_end() -> None:
+    """Sooner than its worker would be taken over from: what it locks keeps others waiting."""
+    if connection.vendor == "sqlite":
+        pytest.skip("only another process can end what SQLite's writer has begun")
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT setting::bigint * 1000 FROM pg_settings"
+            " WHERE name = 'idle_in_transaction_session_timeout'"
+        )
+        [timeout] = cursor.fetchone()
+    assert 0 < timeout < liveness.GONE_AFTER

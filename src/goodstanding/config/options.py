@@ -276,6 +276,19 @@ def _make_secret(path: Path) -> None:
         new.unlink(missing_ok=True)
 
 
+_POSTGRESQL: Final = {
+    # A worker that was stopped in mid-transaction would keep its locks, and all others, for ever.
+    "options": "-c idle_in_transaction_session_timeout=30s",
+    # A server that is gone without a word is found out about within a minute.
+    "connect_timeout": "10",
+    "keepalives_idle": "30",
+    "keepalives_interval": "10",
+    "keepalives_count": "3",
+    "tcp_user_timeout": "60000",
+}
+"""What holds for a connection where DATABASE_URL's query does not say otherwise (libpq)."""
+
+
 def database(folder: Path, environment: Mapping[str, str] = os.environ) -> dict[str, Any]:
     """Django's description of the database: PostgreSQL by DATABASE_URL, else SQLite in the home.
 
@@ -300,7 +313,7 @@ def database(folder: Path, environment: Mapping[str, str] = os.environ) -> dict[
         "PASSWORD": unquote(parts.password or ""),
         "HOST": unquote(parts.hostname or ""),
         "PORT": port or "",
-        "OPTIONS": dict(parse_qsl(parts.query)),
+        "OPTIONS": {**_POSTGRESQL, **dict(parse_qsl(parts.query, keep_blank_values=True))},
         "CONN_HEALTH_CHECKS": True,
         "CONN_MAX_AGE": None,
     }

@@ -17,6 +17,7 @@ from django.db import (
     InternalError,
     OperationalError,
     connection,
+    transaction,
 )
 
 from goodstanding.gateways.base import Gateway, Mail
@@ -383,12 +384,13 @@ class _Job:
 
 def _take_over(lifeline: liveness.Lifeline) -> None:
     lifeline.hold()
-    with liveness.dead(but=lifeline.worker) as dead:
+    with liveness.dead(lifeline.worker, lifeline.silent_before()) as dead:
         if not dead:
             return
-        ready, lost = outbox.recover(dead, present())
-        liveness.bury(dead)
-    _log.warning("took over from dead workers", workers=len(dead), ready=ready, lost=lost)
+        with transaction.atomic():
+            buried = liveness.bury(dead)
+            ready, lost = outbox.recover(buried, present())
+    _log.warning("took over from dead workers", workers=len(buried), ready=ready, lost=lost)
 
 
 async def _rest(stopping: asyncio.Event, seconds: float) -> None:
