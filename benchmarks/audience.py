@@ -36,7 +36,7 @@ _TOLD: Final[dict[str, tuple[tuple[str, int, dict[str, Any]], ...]]] = {
     "unsubscribed": (("opted_in", 40, {}), ("opted_out", 3, {})),
     "bounced": (
         ("opted_in", 40, {}),
-        ("bounced", 2, {"category": "no_such_address", "disposition": "hard", "text": "550 5.1.1"}),
+        ("bounced", 2, {"category": "mailbox_unknown", "disposition": "hard", "text": "550 5.1.1"}),
     ),
     "unknown": (),
 }

@@ -124,11 +124,10 @@ def run(*arguments: str, **environment: str) -> dict[str, Any]:
     Raises:
         RuntimeError: it failed; what it said is on standard error.
     """
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(_UNWANTED)}
     done = subprocess.run(
         [sys.executable, "-m", *arguments],
         cwd=ROOT,
-        env=kept | environment,
+        env=_clean() | environment,
         stdout=subprocess.PIPE,
         check=False,
     )
@@ -136,6 +135,37 @@ def run(*arguments: str, **environment: str) -> dict[str, Any]:
         raise RuntimeError(f"{' '.join(arguments)} ended with {done.returncode}")
     said: dict[str, Any] = msgspec.json.decode(done.stdout)
     return said
+
+
+@contextmanager
+def beside(*arguments: str, **environment: str) -> Iterator[dict[str, Any]]:
+    """Run a module of this package beside; what it gives is filled with the JSON it prints.
+
+    It begins by printing a line, and ends when its standard input does.
+    """
+    said: dict[str, Any] = {}
+    process = subprocess.Popen(
+        [sys.executable, "-m", *arguments],
+        cwd=ROOT,
+        env=_clean() | environment,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    assert process.stdin is not None
+    assert process.stdout is not None
+    try:
+        process.stdout.readline()
+        yield said
+    finally:
+        process.stdin.close()
+        rest = process.stdout.read()
+        process.stdout.close()
+        process.wait(30)
+    said |= msgspec.json.decode(rest)
+
+
+def _clean() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if not name.startswith(_UNWANTED)}
 
 
 def postgresql(stack: ExitStack) -> str:

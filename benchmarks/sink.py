@@ -100,7 +100,7 @@ class _Session(asyncio.Protocol):
         self._content = False
         self._book.messages += 1
         if self._book.keep is not None:
-            whole = (content[2:] + b"\r\n").replace(b"\r\n..", b"\r\n.")
+            whole = (content + b"\r\n").replace(b"\r\n..", b"\r\n.")[2:]
             pickle.dump((_path(self._sender), _path(self._recipient), whole), self._book.keep)
 
 
