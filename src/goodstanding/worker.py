@@ -17,7 +17,7 @@ from goodstanding.config.options import host_and_port
 from goodstanding.intake import digest
 from goodstanding.intake.listener import Listener
 from goodstanding.ledger import clock
-from goodstanding.mailings import checking, course, planning
+from goodstanding.mailings import checking, course, planning, sequences
 from goodstanding.mailings.sender import (
     WAIT_AFTER_ERROR,
     WAIT_FOR_DATABASE,
@@ -79,6 +79,7 @@ class Worker:
             asyncio.create_task(self._repeat("digest", _digest)),
             asyncio.create_task(self._repeat("planning", _plan)),
             asyncio.create_task(self._repeat("course", _Course().step)),
+            asyncio.create_task(self._repeat("sequences", lambda: sequences.step(present()))),
             asyncio.create_task(self._repeat("clock", _Clock().tick)),
         ]
         if ready is not None:

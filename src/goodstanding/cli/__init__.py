@@ -34,6 +34,8 @@ COMMANDS: Final = {
     "rebuild": "keeping:rebuild",
     "lint": "linting:lint",
     "send": "sending:send",
+    "sequence": "sequences:sequence",
+    "sequences": "sequences:sequences",
     "serve": "serving:serve",
     "worker": "serving:worker",
     "operator": "serving:operator",
