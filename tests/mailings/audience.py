@@ -88,6 +88,14 @@ def claimed(worker: int, most: int, now: int) -> list[outbox.Claim]:
     return claims
 
 
+def event_of(claim: outbox.Claim, kind: str, at: int, **detail: object) -> Event:
+    """What became of an attempt, as the sender records it."""
+    key = f"{kind}:{claim.delivery}:{claim.attempt}"
+    return Event(
+        kind, at, claim.address, "smtp", key=key, delivery=claim.delivery, detail=dict(detail)
+    )
+
+
 def responses(mailing_id: int) -> dict[tuple[str, str], str]:
     """What became of each delivery, by address (the name before the @) and recipient."""
     rows = models.Delivery.objects.filter(mailing_id=mailing_id).values_list(

@@ -24,6 +24,7 @@ from tests.mailings.audience import (
     claimed,
     contact,
     counted,
+    event_of,
     kinds,
     mailing,
     opted_in,
@@ -45,19 +46,12 @@ def _workers() -> None:
         Worker.objects.create(pk=number, started_at=NOW, host="here", process=number)
 
 
-def event(claim: Claim, kind: str, at: int, **detail: object) -> Event:
-    key = f"{kind}:{claim.delivery}:{claim.attempt}"
-    return Event(
-        kind, at, claim.address, "smtp", key=key, delivery=claim.delivery, detail=dict(detail)
-    )
-
-
 def sent(claim: Claim, at: int = NOW) -> Outcome:
-    return Outcome(claim, (event(claim, "sent", at, reports=False),))
+    return Outcome(claim, (event_of(claim, "sent", at, reports=False),))
 
 
 def deferred(claim: Claim, until: int | None, at: int = NOW) -> Outcome:
-    said = event(claim, "deferred", at, text="450 4.2.1 later", category="greylisted")
+    said = event_of(claim, "deferred", at, text="450 4.2.1 later", category="greylisted")
     return Outcome(claim, (said,), until)
 
 
@@ -203,7 +197,7 @@ def test_a_dead_worker_is_taken_over_and_what_it_says_late_is_heard() -> None:
     assert names(again) == ["p2", "p3"]
     # The dead wakes up: it had handed over two, and is at the fence with the others.
     assert outbox.commit(claims[2:], [sent(claims[0], NOW)], NOW + 3 * SECOND) == set()
-    lost = Outcome(claims[1], (event(claims[1], "lost", NOW, error="cut"),))
+    lost = Outcome(claims[1], (event_of(claims[1], "lost", NOW, error="cut"),))
     outbox.commit([], [lost], NOW + 3 * SECOND)
     outbox.commit([], [Outcome(claims[2], (), NOW), sent(claims[3])], NOW + 3 * SECOND)
     assert response(made, "p0") == "sent"

@@ -18,7 +18,7 @@ from goodstanding.contacts.models import Contact, ContactList
 from goodstanding.core.gate import PURPOSES
 from goodstanding.ledger import bulk, models
 from goodstanding.ledger.signing import signer
-from goodstanding.mailings import compose, lanes, merge
+from goodstanding.mailings import compose, confirming, lanes, merge
 from goodstanding.mailings.compose import Compiled
 from goodstanding.mailings.confirming import Confirm
 from goodstanding.mailings.models import Content
@@ -80,8 +80,10 @@ def create(draft: Draft, now: int) -> int:
         raise RefusedMailing(unwritable)
     problems = _problems(draft)
     mail = written(draft)
+    # What is asked for one by one brings its own fields.
+    known = fields() if draft.purpose in _TO_MANY else {*fields(), *_named(draft)}
     try:
-        compiled = compose.compile_content(mail, fields())
+        compiled = compose.compile_content(mail, known)
     except compose.ContentError as error:
         problems.extend(error.problems)
     if problems:
@@ -294,6 +296,19 @@ def merge_fields(claims: Sequence[Claim]) -> dict[int, Mapping[str, str]]:
         }
         for claim in claims
     }
+
+
+def needed_fields(draft: Draft) -> set[str]:
+    """The merge fields that the draft shows as they are and that no contact brings."""
+    named = _named(draft)
+    known = {*named, *compose.OURS}
+    shown = {
+        part.name
+        for source in (draft.subject, draft.html or "", draft.text or "")
+        for part in merge.parse(source, known, markup=False).parts
+        if isinstance(part, merge.Field) and not confirming.is_field(part.name)
+    }
+    return shown - compose.OURS - set(fields())
 
 
 def contact_fields(contacts: Collection[int]) -> dict[int, Mapping[str, str]]:

@@ -66,8 +66,8 @@ class Schedule(Generic[Job]):
         self._flows: dict[PaceKey, _Flow] = {}
         self._queues: dict[int, OrderedDict[PaceKey, deque[Job]]] = {}
         self._under_way = dict.fromkeys(width, 0)
-        self._served_lots: dict[int, float] = {}
-        self._served_mailings: dict[int, float] = {}
+        self._served_lots: dict[int, int] = {}
+        self._served_mailings: dict[int, int] = {}
         self.queued = 0
         self._most = max(100, 4 * sum(width.values()))
 
@@ -123,12 +123,12 @@ class Schedule(Generic[Job]):
         """Whether there is no lot left to claim from."""
         return not self._lots
 
-    def _turn(self, lot: OpenLot) -> tuple[float, float, int]:
+    def _turn(self, lot: OpenLot) -> tuple[int, int, int]:
         return self._served_mailings[lot.mailing], self._served_lots[lot.id], lot.id
 
     def _serve(self, lot: OpenLot, many: int) -> None:
         if lot.id in self._served_lots:
-            self._served_lots[lot.id] += many / max(lot.planned, 1)
+            self._served_lots[lot.id] += many
             self._served_mailings[lot.mailing] += many
 
     def _space(self, lot: OpenLot, now: int) -> int:
@@ -224,6 +224,6 @@ def _key(lot: OpenLot) -> PaceKey:
     return lot.lane, lot.provider
 
 
-def _levelled(served: dict[int, float], now: Iterable[int]) -> dict[int, float]:
-    start = min(served.values(), default=0.0)
+def _levelled(served: dict[int, int], now: Iterable[int]) -> dict[int, int]:
+    start = min(served.values(), default=0)
     return {each: served.get(each, start) for each in now}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 from collections.abc import Mapping
@@ -16,6 +17,7 @@ from goodstanding.core.events import Event
 from goodstanding.ledger import asking, models
 from goodstanding.ledger.recording import record
 from goodstanding.mailings import contents, domains, lanes, planning
+from goodstanding.mailings.compose import Compiled
 from goodstanding.mailings.models import Content, Course, Message
 
 LONGEST_KEY: Final = 150
@@ -109,12 +111,21 @@ def _check(content: Content, address: Address, fields: Mapping[str, str], text: 
     if address.channel != content.mailing.channel:
         raise RefusedMessage(f"the mailing is not for {address.channel}")
     try:
-        _, compiled = contents.compiled(int(content.pk))
+        compiled, needed = _made_ready(int(content.pk), content.salt)
     except contents.RefusedMailing as error:
         raise RefusedMessage("; ".join(error.problems)) from error
+    if missing := sorted(needed - fields.keys()):
+        raise RefusedMessage(f"the mail needs the field {missing[0]!r}")
     problem = compiled.problem({**fields, "email": address.value}, address.value)
     if problem is not None:
         raise RefusedMessage(problem)
+
+
+@functools.lru_cache(maxsize=32)
+def _made_ready(mailing: int, salt: str) -> tuple[Compiled, frozenset[str]]:  # noqa: ARG001
+    """A mailing made ready to render, and the fields it needs; ``salt``: no two have the same."""
+    content, compiled = contents.compiled(mailing)
+    return compiled, frozenset(contents.needed_fields(contents.draft_of(content)))
 
 
 def _send(
