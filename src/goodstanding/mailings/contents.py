@@ -27,6 +27,9 @@ from goodstanding.mailings.outbox import Claim
 _TO_MANY: Final = ("broadcast",)
 """Purposes that are sent to an audience; the others are for one person each."""
 
+_OF_CONTACTS: Final = (*_TO_MANY, "sequence")
+"""Purposes whose mails have no merge fields but their contacts'."""
+
 STANDARD_FIELDS: Final = ("email", "first_name", "last_name", "company")
 """The merge fields that every contact has; beside them those that imports brought."""
 
@@ -81,7 +84,7 @@ def create(draft: Draft, now: int) -> int:
     problems = _problems(draft)
     mail = written(draft)
     # What is asked for one by one brings its own fields.
-    known = fields() if draft.purpose in _TO_MANY else {*fields(), *_named(draft)}
+    known = fields() if draft.purpose in _OF_CONTACTS else {*fields(), *_named(draft)}
     try:
         compiled = compose.compile_content(mail, known)
     except compose.ContentError as error:
