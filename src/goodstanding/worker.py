@@ -7,7 +7,7 @@ import os
 import signal
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import structlog
 from django.conf import settings
@@ -17,7 +17,8 @@ from goodstanding.config.options import host_and_port
 from goodstanding.intake import digest
 from goodstanding.intake.listener import Listener
 from goodstanding.ledger import clock
-from goodstanding.mailings import checking, course, planning, sequences
+from goodstanding.mailings import checking, course, domains, planning, sequences
+from goodstanding.mailings.providers import MxLookup
 from goodstanding.mailings.sender import (
     WAIT_AFTER_ERROR,
     WAIT_FOR_DATABASE,
@@ -31,10 +32,20 @@ IDLE: Final = 0.2
 CLOSE_AGAIN: Final = 5_000_000
 """Microseconds between looks for lots that are empty."""
 
+LOOK_UP_AGAIN: Final = 10.0
+"""Seconds between looks for domains whose MX nobody has asked for."""
+
+LOOK_UP_AT_ONCE: Final = 200
+"""Domains asked for at a time."""
+
+LOOK_UP_WITHIN: Final = 10.0
+"""Seconds that this may take."""
+
 BATCH: Final = 500
 """What was heard is understood so many at a time."""
 
 _log = structlog.get_logger(__name__)
+_T = TypeVar("_T")
 
 
 class CannotListen(Exception):
@@ -82,15 +93,18 @@ class Worker:
             asyncio.create_task(self._repeat("sequences", lambda: sequences.step(present()))),
             asyncio.create_task(self._repeat("clock", _Clock().tick)),
         ]
+        looking_up = asyncio.create_task(self._look_up_domains())
         if ready is not None:
             ready()
         stopping = asyncio.create_task(self._stopping.wait())
         await asyncio.wait([stopping, *tasks], return_when=asyncio.FIRST_COMPLETED)
         self.stop()
         sender.stop()
+        looking_up.cancel()
         if listener is not None:
             await listener.stop()
         results = await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(looking_up, return_exceptions=True)
         for thread in self._threads:
             thread.submit(connections.close_all).result()
             thread.shutdown()
@@ -114,6 +128,29 @@ class Worker:
                 pause = WAIT_AFTER_ERROR
             if pause:
                 await _first(self._stopping.wait(), pause)
+
+    async def _look_up_domains(self) -> None:
+        """Ask for the MX of domains, so that each provider is known by what takes its mail."""
+        if not settings.OPTIONS.mx_lookup:
+            return
+        thread = self._thread("domains")
+        loop = asyncio.get_running_loop()
+        lookup = MxLookup()
+        while not self._stopping.is_set():
+            pause = LOOK_UP_AGAIN
+            try:
+                due = await loop.run_in_executor(
+                    thread, _connected, lambda: domains.to_look_up(LOOK_UP_AT_ONCE, present())
+                )
+                if due:
+                    found = await lookup.lookup_all(due, LOOK_UP_WITHIN)
+                    await loop.run_in_executor(
+                        thread, _connected, lambda found=found: domains.looked_up(found, present())
+                    )
+                    pause = IDLE
+            except Exception as error:  # noqa: BLE001 - mail goes without
+                _log.warning("mail hosts could not be looked up", error=str(error)[:200])
+            await _first(self._stopping.wait(), pause)
 
     def _thread(self, name: str) -> ThreadPoolExecutor:
         if self._shared is not None:
@@ -191,7 +228,7 @@ async def _listening() -> Listener:
     return listener
 
 
-def _connected(step: Callable[[], bool]) -> bool:
+def _connected(step: Callable[[], _T]) -> _T:
     for alias in connections:
         connections[alias].close_if_unusable_or_obsolete()
     return step()

@@ -149,21 +149,21 @@ def test_two_workers_share_without_waiting() -> None:
         pytest.skip("SQLite has one writer")
     people(10)
     planned()
-    claimed, done = threading.Event(), threading.Event()
+    taken, done = threading.Event(), threading.Event()
     theirs: list[Claim] = []
 
     def other() -> None:
         try:
             with transaction.atomic():
                 theirs.extend(claimed(OTHER, 6, NOW))
-                claimed.set()
+                taken.set()
                 done.wait(30)
         finally:
             connection.close()
 
     thread = threading.Thread(target=other)
     thread.start()
-    assert claimed.wait(30)
+    assert taken.wait(30)
     mine = claimed(ME, 6, NOW)  # while the other's rows are locked
     done.set()
     thread.join()

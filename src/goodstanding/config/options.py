@@ -65,6 +65,7 @@ class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     language: str = "en"
     time_zone: str = "UTC"
     allowed_hosts: list[str] = []
+    mx_lookup: bool = True
     keep_raw_days: Annotated[int, msgspec.Meta(ge=0, le=36_500)] = 30
     log_level: str = "info"
     secret_key: str = ""

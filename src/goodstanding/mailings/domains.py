@@ -6,10 +6,11 @@ many as it has domains.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from typing import Final
 
-from django.db import connection
+from django.db import connection, transaction
 from django.db.backends.utils import CursorWrapper
 
 from goodstanding.ledger import bulk
@@ -20,9 +21,15 @@ OTHERS: Final = 0
 """The provider of all domains that are too small to have one of their own."""
 
 LARGE: Final = 20
-"""So many of a chunk's recipients at a domain make it a provider of its own."""
+"""So many of a chunk's recipients at a domain, or by its MX, make it a provider of its own."""
 
-_DOMAINS: Final = bulk.Table(Domain, ("domain", "provider_id"))
+KNOWN_FOR: Final = 7 * 86_400_000_000
+"""Microseconds until a domain's MX is asked for again."""
+
+TRY_AGAIN: Final = 3_600_000_000
+"""Microseconds until that where it could not be asked."""
+
+_DOMAINS: Final = bulk.Table(Domain, ("domain", "provider_id", "look_up_at"))
 _OTHERS: Final = bulk.Table(Provider, ("id", "name"))
 _PROVIDERS: Final = bulk.Table(Provider, ("name",))
 
@@ -30,12 +37,16 @@ _PROVIDERS: Final = bulk.Table(Provider, ("name",))
 def know(cursor: CursorWrapper) -> None:
     """Give every recipient of ``plan_chunk`` that is to be sent to a provider."""
     cursor.execute(
-        "SELECT a.domain, count(*) FROM plan_chunk p JOIN ledger_address a ON a.id = p.address_id"
-        " WHERE p.refusal IS NULL AND (p.provider_id IS NULL"
-        f" OR p.provider_id = {OTHERS} AND a.domain <> '') GROUP BY a.domain"
-        f" HAVING count(*) >= {LARGE} OR max(p.provider_id) IS NULL",
+        "SELECT a.domain, dm.mx, count(*) FROM plan_chunk p JOIN ledger_address a"
+        " ON a.id = p.address_id LEFT JOIN mailings_domain dm ON dm.domain = a.domain"
+        f" WHERE p.refusal IS NULL AND coalesce(p.provider_id, {OTHERS}) = {OTHERS}"
+        " GROUP BY a.domain, dm.mx, dm.domain"
     )
-    named = {domain: _name(domain, count) for domain, count in cursor.fetchall()}
+    found = cursor.fetchall()
+    sizes: Counter[str] = Counter()
+    for domain, mx, count in found:
+        sizes[mx or domain] += count
+    named = {domain: _name(domain, mx, sizes) for domain, mx, _ in found}
     if not named:
         return
     _keep(cursor, named)
@@ -52,23 +63,46 @@ def of(cursor: CursorWrapper, domain: str) -> int:
     row = cursor.fetchone()
     if row is not None:
         return int(row[0])
-    _keep(cursor, {domain: _name(domain, 1)})
+    _keep(cursor, {domain: _name(domain, None, {domain: 1})})
     return of(cursor, domain)
 
 
-def move(moved: Mapping[str, str], now: int) -> None:
-    """Say whose mailboxes some domains' turned out to be; mail that is queued stays in its lot."""
-    with connection.cursor() as cursor:
-        _keep(cursor, moved)
-        cursor.execute(
-            f"UPDATE mailings_domain SET looked_up_at = %s WHERE {bulk.among('domain', text=True)}",
-            [now, bulk.listed(sorted(moved))],
+def to_look_up(most: int, now: int) -> list[str]:
+    """The domains whose MX nobody has asked for yet, or not for long."""
+    due = Domain.objects.filter(look_up_at__lte=now).order_by("look_up_at", "domain")
+    return list(due.values_list("domain", flat=True)[:most])
+
+
+def looked_up(found: Mapping[str, Sequence[str] | None], now: int) -> None:
+    """Keep what was found: each domain's mail hosts in order; None: it could not be asked.
+
+    Mail that is queued stays in its lot; what is planned from here on goes by what is known now.
+    """
+    named = {
+        domain: providers.name_for(domain, hosts)
+        for domain, hosts in found.items()
+        if hosts is not None
+    }
+    again = {domain: now + (KNOWN_FOR if domain in named else TRY_AGAIN) for domain in found}
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.executemany(
+            "UPDATE mailings_domain SET look_up_at = %s, mx = coalesce(%s, mx) WHERE domain = %s",
+            [(again[domain], named.get(domain), domain) for domain in sorted(found)],
         )
+        # One that is known takes its domains at once; one that is not must first prove large.
+        known = {
+            domain: named[domain]
+            for domain, hosts in found.items()
+            if hosts and providers.by_mx(hosts[0])
+        }
+        if known:
+            _keep(cursor, known)
 
 
-def _name(domain: str, count: int) -> str | None:
+def _name(domain: str, mx: str | None, sizes: Mapping[str, int]) -> str | None:
     """What the provider of a domain is called; None: it is one of the others."""
-    return providers.by_domain(domain) or (domain if count >= LARGE else None)
+    large = mx or domain
+    return providers.by_domain(domain) or (large if sizes[large] >= LARGE else None)
 
 
 def _keep(cursor: CursorWrapper, named: Mapping[str, str | None]) -> None:
@@ -83,6 +117,10 @@ def _keep(cursor: CursorWrapper, named: Mapping[str, str | None]) -> None:
     ids: dict[str | None, int] = {**dict(cursor.fetchall()), None: OTHERS}
     _DOMAINS.insert(
         cursor,
-        [(domain, ids[name]) for domain, name in sorted(named.items())],
-        on_conflict="ON CONFLICT (domain) DO UPDATE SET provider_id = excluded.provider_id",
+        [
+            (domain, ids[name], None if providers.by_domain(domain) else 0)
+            for domain, name in sorted(named.items())
+        ],
+        on_conflict="ON CONFLICT (domain) DO UPDATE SET provider_id = excluded.provider_id"
+        " WHERE mailings_domain.provider_id <> excluded.provider_id",
     )

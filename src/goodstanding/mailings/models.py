@@ -67,8 +67,18 @@ class Domain(models.Model):
 
     domain = models.CharField(max_length=255, primary_key=True)
     provider = models.ForeignKey(Provider, on_delete=models.PROTECT)
-    # When its MX was last asked for; null: not yet.
-    looked_up_at = models.BigIntegerField(null=True, db_index=True)
+    # Who takes its mail by its MX, and when that is to be asked again (null: never).
+    mx = models.CharField(max_length=255, null=True)
+    look_up_at = models.BigIntegerField(null=True, db_default=0)
+
+    class Meta:
+        indexes = [
+            models.Index(
+                fields=["look_up_at"],
+                name="mailings_domain_look_up",
+                condition=models.Q(look_up_at__isnull=False),
+            )
+        ]
 
 
 class Lot(models.Model):
