@@ -13,7 +13,7 @@ from contextlib import suppress
 from typing import Any, Final
 
 import msgspec
-from django.db import IntegrityError, connection, transaction
+from django.db import connection, transaction
 from django.db.backends.utils import CursorWrapper
 
 from goodstanding.core.events import KINDS, SECOND
@@ -86,23 +86,18 @@ def create(draft: SequenceDraft, now: int) -> int:
     Raises:
         RefusedSequence: what is wrong with it, all of it.
     """
-    try:
-        with transaction.atomic():
-            return _keep(draft, now)
-    except IntegrityError:
-        # Somebody else was quicker.
-        if not models.Sequence.objects.filter(name=draft.name).exists():
-            raise
-        raise RefusedSequence([_taken(draft.name)]) from None
+    with transaction.atomic():
+        return _keep(draft, now)
 
 
 def _keep(draft: SequenceDraft, now: int) -> int:
+    # Whoever makes another one at the same time waits here.
+    _begin_reading()
     if models.Sequence.objects.filter(name=draft.name).exists():
-        raise RefusedSequence([*draft.problems, _taken(draft.name)])
+        raise RefusedSequence([*draft.problems, f"there is a sequence {draft.name!r} already"])
     problems = list(draft.problems)
     if ledger.Mailing.objects.filter(name=draft.name).exists():
         problems.append(f"there is a mailing {draft.name!r} already")
-    _begin_reading()
     mailings, in_steps = _keep_mailings(draft, now)
     problems.extend(in_steps)
     if problems:
@@ -161,10 +156,6 @@ def _begin_reading() -> None:
         _bookmark(cursor)
         if not _reading(cursor):
             _turn_to(cursor, changes.latest())
-
-
-def _taken(name: str) -> str:
-    return f"there is a sequence {name!r} already"
 
 
 # What an operator wants of it
