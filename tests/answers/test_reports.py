@@ -117,9 +117,3 @@ def test_a_mailing() -> None:
 def test_a_mailing_nobody_heard_of() -> None:
     with pytest.raises(reports.NoSuchMailing, match="no mailing 'autumn'"):
         reports.mailing("autumn", NOW)
-
-
-def test_how_far_a_mailing_is() -> None:
-    assert reports.state(0, 0) == "completed"
-    assert reports.state(3, 0) == "scheduled"
-    assert reports.state(3, 1) == "sending"

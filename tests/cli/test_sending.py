@@ -115,6 +115,7 @@ def test_where_no_worker_runs_it_sends_itself(shop: dict[str, str], town: Town) 
     assert done.items == [
         {
             "mailing": "news",
+            "state": "completed",
             "scheduled": PEOPLE + 2,
             "skipped": {"never_opted_in": 1, "no_address": 1},
             "sent": PEOPLE,

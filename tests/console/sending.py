@@ -8,7 +8,7 @@ from typing import Any
 from goodstanding.core.events import SECOND, Event
 from goodstanding.mailings import checking, contents, liveness, outbox, planning
 from goodstanding.mailings.contents import Draft
-from goodstanding.mailings.outbox import Claim, Outcome
+from goodstanding.mailings.outbox import Claim, Outcome, Share
 
 
 @dataclass
@@ -30,7 +30,8 @@ class Broadcast:
     def send(self, *told: str) -> None:
         """Send as many as there are words: ``sent``, ``deferred`` or the kind of a failure."""
         lifeline = liveness.Lifeline(self.now)
-        claims = outbox.claim(lifeline.worker, len(told), self.now)
+        [lot] = [lot for lot in outbox.open_lots(self.now) if lot.mailing == self.mailing]
+        claims = outbox.claim(lifeline.worker, [Share(lot, len(told))], self.now)
         outcomes = [self._outcome(*pair) for pair in zip(claims, told, strict=True)]
         outbox.commit(claims, [], self.now)
         outbox.commit([], outcomes, self.now)

@@ -8,9 +8,8 @@ from typing import Any, Final, cast
 
 import msgspec
 from django.db import connection
-from django.db.models import F
 
-from goodstanding.answers import known
+from goodstanding.answers import known, progress
 from goodstanding.answers.times import rfc3339_or_none
 from goodstanding.core import vocabularies
 from goodstanding.core.addresses import Channel
@@ -21,13 +20,8 @@ from goodstanding.core.standings import STATUSES
 from goodstanding.core.vocabularies import Vocabulary
 from goodstanding.ledger import gate, models
 from goodstanding.ledger.policy import active_policy
-from goodstanding.mailings.models import Content
-from goodstanding.mailings.outbox import pending
 
-_SKIPPED: Final = "skipped:"
 _ORDER: Final = {status: place for place, status in enumerate(STATUSES)}
-_OTHERS: Final = frozenset({"opens", "clicks", "unsubscribes", "complaints"})
-_LEFT: Final = frozenset({"in_flight", "not_delivered", "delivered"})
 
 _Kind = tuple[str, str, str | None, str]
 """Status, channel, category of the bounce, and the status that consent alone would give."""
@@ -73,7 +67,7 @@ def statuses(
     now: int,
     policy: Policy | None = None,
     at: int | None = None,
-    progress: Callable[[int], None] | None = None,
+    advance: Callable[[int], None] | None = None,
 ) -> list[StatusCount]:
     """How many addresses stand where, in the order of the statuses; a line for each name.
 
@@ -83,7 +77,7 @@ def statuses(
         counted = _counted_now(now)
     else:
         counted = _counted_anew(
-            _all_ids(), policy or active_policy(), now if at is None else at, at, progress
+            _all_ids(), policy or active_policy(), now if at is None else at, at, advance
         )
     lines: Counter[tuple[int, str, str, Any]] = Counter()
     for (status, channel, category, consent), count in counted.items():
@@ -151,23 +145,29 @@ def mailing(
         present = now if at is None else at
         for each, response in _deliveries(_ids_of(found.pk), name, policy, present, at):
             counted.add(each, response)
-    left = unfinished(found.pk) if at is None else 0
+    if at is None:
+        far = progress.of(found.pk, now)
+        state, ended_at = str(far.state), far.ended_at
+    elif counted.responses["planned"]:
+        state, ended_at = "sending", None
+    else:
+        state, ended_at = "completed", counted.ended_at
     responses = {
         response: count
         for response, count in counted.responses.most_common()
-        if not response.startswith(_SKIPPED)
+        if not response.startswith(progress.SKIPPED)
     }
     sent = sum(count for response, count in responses.items() if response in counted.left)
     return MailingReport(
         mailing=name,
-        state=state(left, sent),
+        state=state,
         started_at=rfc3339_or_none(counted.started_at),
-        ended_at=rfc3339_or_none(counted.ended_at if not left else None),
+        ended_at=rfc3339_or_none(ended_at),
         scheduled=counted.responses.total(),
         skipped={
-            response.removeprefix(_SKIPPED): count
+            response.removeprefix(progress.SKIPPED): count
             for response, count in sorted(counted.responses.items())
-            if response.startswith(_SKIPPED)
+            if response.startswith(progress.SKIPPED)
         },
         sent=sent,
         responses=responses,
@@ -176,24 +176,6 @@ def mailing(
         unsubscribes=counted.others["unsubscribes"],
         complaints=counted.others["complaints"],
     )
-
-
-def that_left(policy: Policy) -> frozenset[str]:
-    """The responses of messages that left, or were handed over and refused."""
-    return frozenset(rule.name for rule in policy.responses if rule.group in _LEFT)
-
-
-def unfinished(mailing_id: int) -> int:
-    """How many of the mailing's messages have still to leave; one more while it is planned."""
-    planning = Content.objects.filter(pk=mailing_id, planned_to__lt=F("plan_until")).exists()
-    return pending(mailing_id) + planning
-
-
-def state(waiting: int, sent: int) -> str:
-    """How far a mailing is: ``scheduled``, ``sending`` or ``completed``."""
-    if not waiting:
-        return "completed"
-    return "sending" if sent else "scheduled"
 
 
 def categories(name: str, most: int = 10) -> list[tuple[str, int]]:
@@ -214,7 +196,7 @@ class _Counted:
     def __init__(self, policy: Policy) -> None:
         self.responses: Counter[str] = Counter()
         self.others: Counter[str] = Counter()
-        self.left = that_left(policy)
+        self.left = progress.that_left(policy)
         self.started_at: int | None = None
         self.ended_at: int | None = None
 
@@ -237,7 +219,7 @@ def _tallied(found: models.Mailing, now: int) -> _Counted:
     counted.started_at, counted.ended_at = found.started_at, found.ended_at
     tallies = models.MailingTally.objects.filter(mailing=found).values_list("name", "count")
     for name, count in tallies:
-        kept = counted.others if name in _OTHERS else counted.responses
+        kept = counted.others if name in progress.COUNTS else counted.responses
         kept[name] += count
     with connection.cursor() as cursor:
         cursor.execute(
@@ -292,10 +274,10 @@ def _counted_anew(
     policy: Policy,
     present: int,
     at: int | None,
-    progress: Callable[[int], None] | None,
+    advance: Callable[[int], None] | None,
 ) -> Counter[_Kind]:
     counted: Counter[_Kind] = Counter()
-    for history in _histories(ids, at, progress):
+    for history in _histories(ids, at, advance):
         if at is not None and not _heard(history):
             continue
         standing = history.standing(policy, present)
@@ -309,13 +291,13 @@ def _heard(history: History) -> bool:
 
 
 def _histories(
-    ids: list[int], at: int | None, progress: Callable[[int], None] | None = None
+    ids: list[int], at: int | None, advance: Callable[[int], None] | None = None
 ) -> Iterator[History]:
     for start in range(0, len(ids), known.BATCH):
         batch = ids[start : start + known.BATCH]
         yield from known.by_id(batch, at)
-        if progress is not None:
-            progress(len(batch))
+        if advance is not None:
+            advance(len(batch))
 
 
 def _all_ids() -> list[int]:

@@ -42,3 +42,8 @@ def rfc3339_or_none(at: int | None) -> str | None:
 def in_words(at: int) -> str:
     """The time as a sentence says it, to the minute: ``2026-03-01 09:30 UTC``."""
     return (_EPOCH + timedelta(microseconds=at)).strftime("%Y-%m-%d %H:%M UTC")
+
+
+def clock(at: int) -> str:
+    """The time of the day alone: ``09:30 UTC``."""
+    return (_EPOCH + timedelta(microseconds=at)).strftime("%H:%M UTC")

@@ -1,20 +1,38 @@
-"""Watching a mailing on its way: a bar with rate and time left, and what is coming back."""
+"""Watching a mailing on its way: a bar with rate and time left, each provider, what comes back."""
 
 from __future__ import annotations
 
+import shlex
 import sys
 import time
 from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final
 
-from goodstanding.cli.output import print_table, print_text
+import msgspec
+
+from goodstanding.cli import parameters
+from goodstanding.cli.output import complain, plain, print_table, print_text
 
 if TYPE_CHECKING:
-    from goodstanding.answers.progress import Progress
+    from rich.console import RenderableType
+
+    from goodstanding.answers.progress import Progress, Towards
 
 LOOK_AGAIN: Final = 0.25
 """Seconds between looks."""
+
+LOOK_CLOSER: Final = 1.0
+"""Seconds between looks at the providers, which are counted …"""
+
+AT_MOST: Final = 0.05
+"""… and the part of the time that they may take."""
+
+TELL_AGAIN: Final = 5.0
+"""Seconds between two lines where there is no terminal."""
+
+MOST_PROVIDERS: Final = 8
+"""Providers that are shown, those with the most left."""
 
 _BACK: Final = (
     ("delivered", ("delivered", "machine_opened", "machine_clicked")),
@@ -27,28 +45,53 @@ _BACK: Final = (
 """What comes back, as a person wants to see it: a word, and the responses it stands for."""
 
 
-class Watch:
-    """Shows a mailing's progress on standard error, on a terminal only."""
+class Seen(msgspec.Struct, frozen=True):
+    """A mailing at one moment; ``troubles``: why some wait although they were tried."""
 
-    def __init__(self) -> None:
+    progress: Progress
+    towards: tuple[Towards, ...] = ()
+    troubles: dict[str, int] = {}
+
+
+class Eye:
+    """Looks at a mailing; at what must be counted only now and then."""
+
+    def __init__(self, mailing: int) -> None:
+        self._mailing = mailing
+        self._closer_at = 0.0
+        self._towards: tuple[Towards, ...] = ()
+        self._troubles: dict[str, int] = {}
+
+    def look(self) -> Seen:
+        """How far it is now."""
+        from goodstanding.answers import progress
+
+        now = progress.of(self._mailing, parameters.present())
+        begun = time.monotonic()
+        if begun >= self._closer_at:
+            self._towards = tuple(progress.towards(self._mailing)) if now.left else ()
+            self._troubles = progress.troubles(self._mailing) if now.left else {}
+            took = time.monotonic() - begun
+            self._closer_at = begun + max(LOOK_CLOSER, took / AT_MOST)
+        return Seen(now, self._towards, self._troubles)
+
+
+class Watch:
+    """Shows a mailing's progress on standard error: on a terminal, or (``aloud``) line by line."""
+
+    def __init__(self, *, aloud: bool = False) -> None:
+        self._aloud = aloud
         self._live: Any = None
+        self._bar: Any = None
         self._task: Any = None
+        self._told: tuple[float, int] | None = None
 
     def __enter__(self) -> Watch:
         if sys.stderr.isatty():
             from rich.console import Console
-            from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-            from rich.progress import TimeRemainingColumn as Remaining
+            from rich.live import Live
 
-            self._live = Progress(
-                TextColumn("[bold]{task.description}"),
-                BarColumn(bar_width=30),
-                MofNCompleteColumn(),
-                Remaining(),
-                TextColumn("{task.fields[back]}"),
-                console=Console(file=sys.stderr),
-                refresh_per_second=8,
-            )
+            self._live = Live(console=Console(file=sys.stderr), refresh_per_second=8)
             self._live.start()
         return self
 
@@ -61,23 +104,124 @@ class Watch:
         if self._live is not None:
             self._live.stop()
 
-    def show(self, progress: Progress) -> None:
+    def show(self, seen: Seen) -> None:
         """Show how far it is now."""
-        if self._live is None:
-            return
-        to_send = progress.scheduled - sum(progress.skipped.values())
-        if self._task is None:
-            self._task = self._live.add_task(progress.name, total=to_send, back="")
-        self._live.update(
+        if self._live is not None:
+            self._live.update(self._drawn(seen))
+        elif self._aloud:
+            self._tell(seen.progress)
+
+    def _drawn(self, seen: Seen) -> RenderableType:
+        from rich.console import Group
+        from rich.text import Text
+
+        now = seen.progress
+        to_send = now.scheduled - sum(now.skipped.values())
+        if self._bar is None:
+            self._bar = _bar()
+            self._task = self._bar.add_task("", total=to_send)
+        self._bar.update(
             self._task,
             total=to_send,
-            completed=to_send - progress.left,
-            description=(
-                f"{progress.name}: {progress.scheduled:,} scheduled,"
-                f" {sum(progress.skipped.values()):,} skipped"
-            ),
-            back=coming_back(progress),
+            completed=max(0, to_send - now.left),
+            description=f"{plain(now.name)}: {standing(now)}",
         )
+        lines = [_skipped(now), coming_back(now), *_troubles(seen.troubles)]
+        said = Text("\n".join(plain(line) for line in lines if line), style="dim")
+        providers = [_providers(seen.towards)] if seen.towards else []
+        return Group(self._bar, *providers, said)
+
+    def _tell(self, now: Progress) -> None:
+        """A line now and then."""
+        at = time.monotonic()
+        if self._told is not None and at < self._told[0] + TELL_AGAIN and not now.rests:
+            return
+        rate = (self._told[1] - now.left) / (at - self._told[0]) if self._told is not None else 0.0
+        self._told = at, now.left
+        complain(in_a_line(now, rate))
+
+
+def _bar() -> Any:
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, TextColumn
+    from rich.progress import TimeRemainingColumn as Remaining
+    from rich.text import Text
+
+    class Rate(ProgressColumn):
+        """Mails a second, of late."""
+
+        def render(self, task: Any) -> Text:
+            speed = task.finished_speed or task.speed
+            return Text(f"{speed:,.0f} mails/s" if speed else "", style="cyan")
+
+    return Progress(
+        TextColumn("{task.description}", style="bold", markup=False),
+        BarColumn(bar_width=30),
+        MofNCompleteColumn(),
+        Rate(),
+        Remaining(compact=True),
+    )
+
+
+def _providers(towards: tuple[Towards, ...]) -> RenderableType:
+    from rich.table import Table
+    from rich.text import Text
+
+    from goodstanding.answers import throttles
+
+    now = parameters.present()
+    table = Table.grid(padding=(0, 2))
+    table.add_column()
+    table.add_column(justify="right")
+    table.add_column(overflow="ellipsis", no_wrap=True)
+    for each in towards[:MOST_PROVIDERS]:
+        phrase = throttles.in_a_phrase(each, now)
+        slow = each.held_since is not None or each.level < 1.0 or each.not_before > now
+        style = "red" if each.held_since is not None else "yellow" if slow else ""
+        table.add_row(
+            Text(f"  {plain(_whom(each, towards))}"),
+            Text(f"{each.left:,} left"),
+            Text(plain(phrase), style=style),
+        )
+    if more := towards[MOST_PROVIDERS:]:
+        table.add_row(Text(f"  {len(more)} more"), Text(f"{sum(e.left for e in more):,} left"))
+    return table
+
+
+def _whom(each: Towards, among: tuple[Towards, ...]) -> str:
+    """The provider, with the lane where there are several."""
+    several = len({other.lane for other in among}) > 1
+    return f"{each.provider} by {each.lane}" if several else each.provider
+
+
+def standing(now: Progress) -> str:
+    """Where it is, in a word or two."""
+    from goodstanding.answers.times import in_words
+
+    if now.state == "scheduled" and now.starts_at is not None:
+        return f"starts {in_words(now.starts_at)}"
+    return now.state
+
+
+def in_a_line(now: Progress, rate: float) -> str:
+    """How far it is, in one line; ``rate``: mails a second of late."""
+    to_send = now.scheduled - sum(now.skipped.values())
+    done = max(0, to_send - now.left)
+    said = f"{now.name}: {standing(now)}, {done:,} of {to_send:,}"
+    if to_send:
+        said += f" ({100 * done // to_send} %)"
+    if rate > 0 and now.left:
+        said += f", {rate:,.0f} mails/s, {_span(now.left / rate)} left"
+    if now.held:
+        said += f", held at {', '.join(sorted({each.provider for each in now.held}))}"
+    back = coming_back(now)
+    return f"{said} · {back}" if back else said
+
+
+def _span(seconds: float) -> str:
+    """A length of time in hours, minutes and seconds: ``1:02:03``."""
+    minutes, left = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{left:02d}" if hours else f"{minutes}:{left:02d}"
 
 
 def coming_back(progress: Progress) -> str:
@@ -87,41 +231,89 @@ def coming_back(progress: Progress) -> str:
         count = sum(progress.responses.get(response, 0) for response in responses)
         if count:
             said.append(f"{count:,} {word}")
-    waiting = sum(progress.troubles.values())
-    if waiting:
-        said.append(f"{waiting:,} wait: {next(iter(progress.troubles))}")
     return " · ".join(said)
 
 
-def until(done: Callable[[Progress], bool], mailing: int) -> Progress:
-    """Watch the mailing until that holds."""
-    from goodstanding.answers import progress
+def _skipped(progress: Progress) -> str:
+    if not progress.skipped:
+        return ""
+    reasons = (f"{reason.replace('_', ' ')} {n:,}" for reason, n in progress.skipped.items())
+    return f"{sum(progress.skipped.values()):,} skipped: {', '.join(reasons)}"
 
-    with Watch() as watch:
+
+def _troubles(troubles: dict[str, int]) -> list[str]:
+    return [f"{count:,} wait for another try: {why}" for why, count in troubles.items()]
+
+
+def until(done: Callable[[Progress], bool], mailing: int, *, aloud: bool = False) -> Progress:
+    """Watch the mailing until that holds; ``aloud``: also where there is no terminal."""
+    eye = Eye(mailing)
+    with Watch(aloud=aloud) as watch:
         while True:
-            now = progress.of(mailing)
-            watch.show(now)
-            if done(now):
-                return now
+            seen = eye.look()
+            watch.show(seen)
+            if done(seen.progress):
+                return seen.progress
             time.sleep(LOOK_AGAIN)
 
 
-def print_progress(progress: Progress) -> None:
-    """The send progress, the skipped by reason, and what became of the others."""
+def print_progress(now: Progress) -> None:
+    """The send progress, the skipped by reason, each provider's part, and what became of all."""
+    from goodstanding.answers import progress, throttles
+
     print_table(
         ("Scheduled", "Skipped", "Sent", "Left to send"),
-        [(progress.scheduled, sum(progress.skipped.values()), progress.sent, progress.left)],
-        title=f"Send progress: {progress.name}",
+        [(now.scheduled, sum(now.skipped.values()), now.sent, now.left)],
+        title=f"Send progress: {now.name}",
     )
-    if progress.skipped:
+    if now.skipped:
         print_table(
             ("Skipped because", "Recipients"),
-            [(reason.replace("_", " "), count) for reason, count in progress.skipped.items()],
+            [(reason.replace("_", " "), count) for reason, count in now.skipped.items()],
         )
-    for trouble, count in progress.troubles.items():
-        print_text(f"{count:,} wait for another try: {trouble}", style="yellow")
-    if progress.responses:
+    if now.left:
+        towards = tuple(progress.towards(now.mailing))
+        print_table(
+            ("Still to leave, to", "Recipients", "How it goes"),
+            [
+                (_whom(each, towards), each.left, throttles.in_a_phrase(each, parameters.present()))
+                for each in towards
+            ],
+        )
+        for line in _troubles(progress.troubles(now.mailing)):
+            print_text(line, style="yellow")
+    if now.responses:
         print_table(
             ("What became of it", "Recipients"),
-            [(name.replace("_", " "), count) for name, count in progress.responses.items()],
+            [(name.replace("_", " "), count) for name, count in now.responses.items()],
         )
+
+
+def stands_still(now: Progress) -> str | None:
+    """Why no more of it leaves although not all has, and what to do; None: that is not so."""
+    name, what = now.name, shlex.quote(now.name)
+    if now.state == "paused":
+        go_on = f'goodstanding resume {what} --reason "…" lets it go on.'
+        return f"{name} is paused{_since(now)}. {go_on}"
+    if now.state == "stopped":
+        return f"{name} was stopped{_since(now)}."
+    if now.state == "expired":
+        expired = now.responses.get("stopped_expired", 0) + now.left
+        return f"{name} has expired: {expired:,} were not sent."
+    if now.state == "held":
+        held = "; ".join(f"{each.provider}: {each.why}" for each in now.held)
+        return (
+            f"The brake holds the {now.left:,} that {name} has left ({held})."
+            f' goodstanding release {what} --reason "…" lets them go.'
+        )
+    return None
+
+
+def _since(now: Progress) -> str:
+    """``, since when and by whom, and why``."""
+    from goodstanding.answers.times import in_words
+    from goodstanding.mailings.checking import NOBODY
+
+    when = f" since {in_words(now.since)}" if now.since is not None else ""
+    who = f" by {now.by}" if now.by and now.by != NOBODY else ""
+    return f"{when}{who}: {(now.why or '').rstrip('.')}"

@@ -1,31 +1,27 @@
-"""How far the newest mailings have come, and what came back. Asks tallies, counts no deliveries."""
+"""How far the newest mailings have come, and what came back, in the operator's language."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from typing import Final, Literal, cast
+from typing import Final, cast
 
 import msgspec
-from django.db.models import Exists, OuterRef
 from django.utils.translation import get_language, pgettext
 
+from goodstanding.answers import progress
+from goodstanding.answers.progress import Progress, State
 from goodstanding.core import vocabularies
 from goodstanding.core.addresses import Channel
 from goodstanding.core.vocabularies import Vocabulary
-from goodstanding.ledger import models
 from goodstanding.ledger.policy import active_policy
-from goodstanding.mailings.models import Outbox
+from goodstanding.mailings.checking import NOBODY
 
 NEWEST: Final = 10
 
-State = Literal["planning", "sending", "completed"]
-
-_SKIPPED: Final = "skipped:"
 _ON_HOLD: Final = "deferred"
 _SENT: Final = ("delivered", "in_flight", "not_delivered", "on_hold")
 _SEVERAL: Final = ("delivered", "not_delivered", "not_sent")
-_IN_ALL: Final = ("opens", "clicks", "unsubscribes", "complaints")
 
 
 class Line(msgspec.Struct, frozen=True):
@@ -55,89 +51,64 @@ class Part(msgspec.Struct, frozen=True):
         return len(self.lines) > 1 or self.key in _SEVERAL
 
 
-class Progress(msgspec.Struct, frozen=True, kw_only=True):
-    """One mailing's progress. Times in microseconds; ``percent`` is rounded down.
+class Shown(msgspec.Struct, frozen=True, kw_only=True):
+    """One mailing's progress as it is shown; ``percent`` is rounded down.
 
-    ``scheduled`` is everybody it was planned for: those skipped, those it was sent to (or tried:
-    ``on_hold`` where a server asked to try again later), those it is still to be sent to
-    (``waiting``), and those it could not be sent to. ``starts_at`` is None once the first of it was
-    sent. ``bar`` is everybody, ``parts`` all but the skipped, who are in ``reasons``.
+    ``sent``: those it was sent to, or tried (on hold where a server asked to try again later).
+    ``starts_at`` (µs) is None once the first of it was sent. ``bar`` is everybody, ``parts`` all
+    but the skipped, who are in ``reasons``. ``told``: who paused or stopped it and why.
     """
 
-    name: str
-    state: State
+    of: Progress
+    state_name: str
+    told: Told | None
     starts_at: int | None
-    started_at: int | None
-    ended_at: int | None
-    scheduled: int
     skipped: int
     sent: int
-    waiting: int
-    on_hold: int
     percent: int
     bar: tuple[Part, ...]
     parts: tuple[Part, ...]
     reasons: tuple[Line, ...]
-    opens: int
-    clicks: int
-    unsubscribes: int
-    complaints: int
-
-    @property
-    def under_way(self) -> bool:
-        """Whether there is more to come of it."""
-        return self.state != "completed"
 
 
-def newest(now: int, most: int = NEWEST) -> list[Progress]:
+class Told(msgspec.Struct, frozen=True):
+    """Since when (µs) a mailing is paused or stopped, and why; ``by`` is None where it was us."""
+
+    since: int | None
+    by: str | None
+    why: str
+
+
+def newest(now: int, most: int = NEWEST) -> list[Shown]:
     """The newest mailings, the newest first. ``now`` in microseconds."""
-    mailings = list(
-        models.Mailing.objects.select_related("content")
-        .annotate(to_send=Exists(Outbox.objects.filter(mailing=OuterRef("pk"))))
-        .order_by("-pk")[:most]
-    )
-    tallies: dict[int, dict[str, int]] = {mailing.pk: {} for mailing in mailings}
-    for pk, name, count in models.MailingTally.objects.filter(
-        mailing__in=list(tallies), count__gt=0
-    ).values_list("mailing_id", "name", "count"):
-        tallies[pk][name] = count
-    return [_progress(mailing, tallies[mailing.pk], now) for mailing in mailings]
+    return [_shown(each, now) for each in progress.newest(now, most)]
 
 
-def _progress(mailing: models.Mailing, tally: Mapping[str, int], now: int) -> Progress:
-    # Imported history has a mailing, but nothing that we would send.
-    content = getattr(mailing, "content", None)
-    state: State = "completed"
-    if content is not None and content.planned_to < content.plan_until:
-        state = "planning"
-    elif mailing.to_send:  # type: ignore[attr-defined]  # annotated above
-        state = "sending"
-    begins = content.starts_at if content is not None and mailing.started_at is None else 0
-    responses = {name: count for name, count in tally.items() if name not in _IN_ALL}
+def _shown(of: Progress, now: int) -> Shown:
     words = vocabularies.choose("goodstanding", get_language())
-    parts = _parts(responses, words, cast(Channel, mailing.channel))
+    skipped = {f"{progress.SKIPPED}{reason}": count for reason, count in of.skipped.items()}
+    parts = _parts({**of.responses, **skipped}, words, cast(Channel, of.channel))
     counts = Counter({part.key: part.count for part in parts})
-    scheduled = sum(responses.values())
-    waiting = counts["preparing"]
-    # What somebody else holds back, in history that was imported, is not ours to send.
-    left = waiting + counts["on_hold"] if state != "completed" else 0
-    return Progress(
-        name=mailing.name,
-        state=state,
-        starts_at=begins if begins > now else None,
-        started_at=mailing.started_at,
-        ended_at=mailing.ended_at if state == "completed" else None,
-        scheduled=scheduled,
+    begins = of.starts_at if of.started_at is None else None
+    left = min(of.left, of.scheduled)
+    return Shown(
+        of=of,
+        state_name=_state_names()[of.state],
+        told=_told(of),
+        starts_at=begins if begins is not None and begins > now else None,
         skipped=counts["skipped"],
         sent=sum(counts[key] for key in _SENT),
-        waiting=waiting,
-        on_hold=counts["on_hold"],
-        percent=100 * (scheduled - left) // scheduled if scheduled else 0,
+        percent=100 * (of.scheduled - left) // of.scheduled if of.scheduled else 0,
         bar=parts,
         parts=tuple(part for part in parts if part.key != "skipped"),
         reasons=tuple(line for part in parts if part.key == "skipped" for line in part.lines),
-        **{name: tally.get(name, 0) for name in _IN_ALL},
     )
+
+
+def _told(of: Progress) -> Told | None:
+    if of.state not in ("paused", "stopped"):
+        return None
+    return Told(of.since, None if of.by == NOBODY else of.by, of.why or "")
 
 
 def _parts(responses: Mapping[str, int], words: Vocabulary, channel: Channel) -> tuple[Part, ...]:
@@ -148,7 +119,7 @@ def _parts(responses: Mapping[str, int], words: Vocabulary, channel: Channel) ->
     ordered = sorted(responses, key=lambda name: (place.get(name, -1), -responses[name], name))
     lines: dict[str, list[Line]] = {}
     for name in ordered:
-        skipped = name.startswith(_SKIPPED)
+        skipped = name.startswith(progress.SKIPPED)
         line = Line(_name(name, words, channel), responses[name])
         lines.setdefault("skipped" if skipped else group.get(name, "in_flight"), []).append(line)
     whole = sum(responses.values()) or 1
@@ -175,10 +146,25 @@ def _names() -> dict[str, str]:
     }
 
 
+def _state_names() -> dict[State, str]:
+    return {
+        "scheduled": pgettext("mailing", "Scheduled"),
+        "planning": pgettext("mailing", "Planning"),
+        "checking": pgettext("mailing", "Checking"),
+        "sending": pgettext("mailing", "Sending"),
+        "held": pgettext("mailing", "Held by the brake"),
+        "paused": pgettext("mailing", "Paused"),
+        "open": pgettext("mailing", "Open"),
+        "completed": pgettext("mailing", "Completed"),
+        "stopped": pgettext("mailing", "Stopped"),
+        "expired": pgettext("mailing", "Expired"),
+    }
+
+
 def _name(response: str, words: Vocabulary, channel: Channel) -> str:
     """What we call a response; a reason to skip without the word "skipped" before it."""
     name = words.response_name(response, channel=channel) or response
-    if not response.startswith(_SKIPPED):
+    if not response.startswith(progress.SKIPPED):
         return name
     reason = name.partition(": ")[2] or name
     return reason[:1].upper() + reason[1:]

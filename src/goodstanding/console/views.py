@@ -56,7 +56,7 @@ def guarded(view: View[P]) -> View[P]:
 def overview(request: HttpRequest) -> HttpResponse:
     """The newest sends, where all addresses stand, and what could not be understood."""
     mailings = progress.newest(time.time_ns() // 1000)
-    under_way = any(mailing.under_way for mailing in mailings)
+    under_way = any(mailing.of.goes_on for mailing in mailings)
     paused = request.GET.get("refresh") == "off"
     context: dict[str, Any] = {
         "mailings": mailings,
