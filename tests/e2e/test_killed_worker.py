@@ -1,139 +1,134 @@
-"""A worker killed in mid-broadcast, again and again: nobody is forgotten, nobody gets it twice."""
+"""Workers killed again and again, where it hurts: nobody is forgotten, nobody gets it twice."""
 
 from __future__ import annotations
 
-import json
+import logging
 import os
+import random
 import signal
-import socket
 import subprocess
-import sys
 import time
-import urllib.request
-from collections import Counter
-from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
+from collections.abc import Sequence
 
 import pytest
 
-RECIPIENTS = 400
-CONNECTIONS = 6
-KILLS = 4
+from tests.e2e.conftest import RECIPIENTS
+from tests.e2e.failing import POINTS
+from tests.e2e.parts import CONNECTIONS, Installation, Office, check, wait_for
+
+PASSAGES = {"after-claim": 2, "inside-planning": 2}
+"""At which passage of a point a worker dies at the latest, where these are few."""
+
+CHUNK = ["--set", "goodstanding.mailings.planning:CHUNK=20"]
+"""Planning in so small steps that it can be killed many times."""
+
+long = pytest.mark.soak
+_log = logging.getLogger(__name__)
 
 
-@pytest.fixture
-def office(tmp_path: Path) -> Iterator[dict[str, Any]]:
-    """A pretend internet that takes everything, slowly: a kill meets mails in every stage."""
-    book = tmp_path / "book.jsonl"
-    command = [sys.executable, "-m", "goodstanding.postoffice", "--seed", "3", "--only", "accepts"]
-    with subprocess.Popen(
-        [*command, "--slow", "40", "--book", str(book)], stdout=subprocess.PIPE, text=True
-    ) as process:
-        assert process.stdout is not None
-        yield {**json.loads(process.stdout.readline()), "book": book}
-        process.terminate()
+@pytest.fixture(autouse=True)
+def _as_many_workers_as_make_sense(request: pytest.FixtureRequest) -> None:
+    workers = getattr(request.node, "callspec", None) and request.node.callspec.params["workers"]
+    if workers == 4 and request.config.option.database == "sqlite":
+        pytest.skip("SQLite has one writer: two workers show what more would")
 
 
-@pytest.fixture
-def sender(environment: dict[str, str], office: dict[str, Any], home: Path) -> dict[str, str]:
-    """A home with contacts, whose lane leads to the pretend internet."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        mail = probe.getsockname()[1]
-    (home / "goodstanding.toml").write_text(
-        f"""
-listen_mail = "127.0.0.1:{mail}"
-sender_address = "news@example.com"
-postal_address = "1 Example Street"
-[lanes.main]
-host = "127.0.0.1"
-port = {office["relay"]}
-starttls = "never"
-connections = {CONNECTIONS}
-"""
-    )
-    people = home / "people.csv"
-    rows = [f"person{number}@bigmail.example,opted_in" for number in range(RECIPIENTS)]
-    people.write_text("\n".join(["email,consent", *rows]))
-    (home / "body.txt").write_text("{{ postal_address }} {{ unsubscribe_url }}")
-    goodstanding(environment, "import-contacts", "people.csv")
-    send = ["send", "news", "--subject", "News", "--text", "body.txt", "--no-wait"]
-    goodstanding(environment, *send)
-    return environment
+def kill_at(installation: Installation, points: Sequence[str], workers: int) -> int:
+    """Keep workers running, each to die at the next of the points; how many died.
+
+    The mailing is planned by the first of them, or by a command that dies itself.
+    """
+    chance = random.Random(f"{points} {workers}")
+    ahead = list(reversed(points))
+    died = 0
+    if "inside-planning" in points:
+        ahead.remove("inside-planning")
+        at = ("inside-planning", 2)
+        installation.send(at=at, status=-signal.SIGKILL, changed=CHUNK)
+        died += 1
+    else:
+        installation.send()
+    running: list[subprocess.Popen[bytes]] = []
+    end = time.monotonic() + 100
+    while ahead or running:
+        assert time.monotonic() < end, f"only {died} died"
+        while ahead and len(running) < workers:
+            point = ahead.pop()
+            passage = chance.randint(1, PASSAGES.get(point, 8))
+            running.append(installation.work((point, passage), *CHUNK))
+        died += reap(running)
+        time.sleep(0.02)
+    return died
 
 
-def goodstanding(environment: dict[str, str], *arguments: str) -> list[dict[str, Any]]:
-    """Run a command; what it printed, an item a line."""
-    done = subprocess.run(
-        [sys.executable, "-m", "goodstanding", *arguments, "--json"],
-        env=environment,
-        cwd=environment["GOODSTANDING_HOME"],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=120,
-    )
-    assert done.returncode == 0, done.stderr
-    return [json.loads(line) for line in done.stdout.splitlines()]
+def reap(running: list[subprocess.Popen[bytes]]) -> int:
+    """How many of them have died by now; they must die of nothing else."""
+    ended = [worker for worker in running if worker.poll() is not None]
+    for worker in ended:
+        assert worker.returncode == -signal.SIGKILL
+        running.remove(worker)
+    return len(ended)
 
 
-def work(environment: dict[str, str]) -> subprocess.Popen[bytes]:
-    """Start a worker in a group of its own."""
-    return subprocess.Popen(
-        [sys.executable, "-m", "goodstanding", "worker"],
-        env=environment,
-        cwd=environment["GOODSTANDING_HOME"],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
-
-
-def accepted(office: dict[str, Any]) -> int:
-    """How many mails the pretend internet has taken."""
-    with urllib.request.urlopen(f"http://127.0.0.1:{office['control']}/status") as answer:
-        return int(json.load(answer)["accepted"])
-
-
-def wait_for(what: Any, seconds: float = 90.0) -> None:
-    end = time.monotonic() + seconds
-    while not what():
-        assert time.monotonic() < end, "it did not come to that"
-        time.sleep(0.05)
-
-
-@pytest.mark.parametrize("kills", [KILLS, pytest.param(30, marks=pytest.mark.soak)])
-def test_killed_again_and_again_nothing_is_forgotten_and_nothing_sent_twice(
-    sender: dict[str, str], office: dict[str, Any], kills: int
+@pytest.mark.parametrize(
+    ("kills", "workers"),
+    [
+        pytest.param(5, 2, marks=long),
+        pytest.param(5, 4, marks=long),
+    ],
+)
+@pytest.mark.parametrize("point", POINTS)
+def test_killed_at_one_point_again_and_again(
+    installation: Installation,
+    slow: Office,
+    point: str,
+    kills: int,
+    workers: int,
 ) -> None:
+    died = kill_at(installation, [point] * kills, workers)
+    assert died == kills
+    installation.finish()
+    counted = check(installation, slow, RECIPIENTS, lost_at_most=CONNECTIONS * died)
+    _log.info("%d killed, %d lost of %d", died, counted["lost"], RECIPIENTS)
+
+
+def test_killed_once_at_every_point(installation: Installation, slow: Office) -> None:
+    died = kill_at(installation, list(POINTS), 2)
+    assert died == len(POINTS)
+    installation.finish()
+    counted = check(installation, slow, RECIPIENTS, lost_at_most=CONNECTIONS * died)
+    _log.info("%d killed, %d lost of %d", died, counted["lost"], RECIPIENTS)
+
+
+@pytest.mark.parametrize(
+    ("kills", "workers"),
+    [
+        (3, 2),
+        pytest.param(30, 2, marks=long),
+        pytest.param(30, 4, marks=long),
+    ],
+)
+def test_killed_at_any_time_again_and_again(
+    installation: Installation,
+    slow: Office,
+    kills: int,
+    workers: int,
+) -> None:
+    installation.send()
+    chance = random.Random(kills)
+    running = [installation.work() for _ in range(workers)]
     for _ in range(kills):
-        worker = work(sender)
         # Of what was in flight some never arrived: so much more, not so much in all.
-        goal = accepted(office) + RECIPIENTS // (2 * kills)
-        wait_for(lambda goal=goal: accepted(office) >= goal)
-        os.killpg(worker.pid, signal.SIGKILL)
-        worker.wait()
-    worker = work(sender)
-
-    def is_over() -> bool:
-        [report] = goodstanding(sender, "report", "mailing", "news")
-        return bool(report["state"] == "completed")
-
-    wait_for(is_over)
-    worker.terminate()
-    assert worker.wait(30) == 0
-
-    [report] = goodstanding(sender, "report", "mailing", "news")
-    taken = Counter(
-        entry["recipient"]
-        for entry in map(json.loads, office["book"].open())
-        if entry["did"] == "accepted"
-    )
-    assert max(taken.values()) == 1, "somebody was sent the mail twice"
-    lost = report["responses"].get("lost", 0)
-    assert report["responses"].get("sent", 0) + lost == RECIPIENTS
-    assert 0 < lost <= kills * CONNECTIONS
-    # Whoever did not get it is among the lost, and whoever is lost may have got it.
-    assert RECIPIENTS - len(taken) <= lost
-    goodstanding(sender, "rebuild", "--verify")
+        goal = slow.accepted() + chance.randint(1, RECIPIENTS * 3 // 2 // kills)
+        wait_for(lambda goal=goal: slow.accepted() >= goal or not installation.left(), 60)
+        victim = running.pop(chance.randrange(len(running)))
+        assert victim.poll() is None
+        os.killpg(victim.pid, signal.SIGKILL)
+        victim.wait()
+        running.append(installation.work())
+    installation.wait()
+    for worker in running:
+        assert installation.stop(worker) == 0
+    installation.finish()  # what the last one to be killed had
+    counted = check(installation, slow, RECIPIENTS, lost_at_most=CONNECTIONS * kills)
+    _log.info("%d killed, %d lost of %d", kills, counted["lost"], RECIPIENTS)

@@ -1,0 +1,169 @@
+"""Run a `goodstanding` command that dies at a named point, as if its machine had lost its power.
+
+    python -m tests.e2e.failing [--at POINT COUNT] [--set MODULE:NAME=NUMBER] ... -- worker
+
+Functions are wrapped from outside: what is tested holds no word of this. At the COUNTth passage of
+the point the process sends itself SIGKILL: no handler runs, nothing is tidied up.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+import importlib
+import os
+import signal
+import sys
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+
+class Fuse:
+    """Ends the process when it has been passed so many times."""
+
+    def __init__(self, passages: int) -> None:
+        self._left = passages
+
+    def burn(self) -> None:
+        self._left -= 1
+        if self._left == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+            time.sleep(60)  # never reached: whatever comes next must not
+
+
+def before(owner: Any, name: str, fuse: Fuse, which: Callable[..., Any] = lambda *_: True) -> None:
+    """Burn before ``owner.name`` is called with arguments of ``which`` the answer is true."""
+    call = getattr(owner, name)
+
+    def burning(*arguments: Any, **named: Any) -> Any:
+        if which(*arguments):
+            fuse.burn()
+        return call(*arguments, **named)
+
+    setattr(owner, name, burning)
+
+
+def after(owner: Any, name: str, fuse: Fuse, which: Callable[..., Any] = lambda *_: True) -> None:
+    """Burn after ``owner.name`` gave back something, of which ``which`` is true."""
+    call = getattr(owner, name)
+
+    def burning(*arguments: Any, **named: Any) -> Any:
+        given = call(*arguments, **named)
+        if which(given, *arguments):
+            fuse.burn()
+        return given
+
+    setattr(owner, name, burning)
+
+
+def after_await(owner: Any, name: str, fuse: Fuse, which: Callable[[Any], Any]) -> None:
+    """Burn after what ``owner.name`` gave was awaited."""
+    call: Callable[..., Awaitable[Any]] = getattr(owner, name)
+
+    async def burning(*arguments: Any, **named: Any) -> Any:
+        given = await call(*arguments, **named)
+        if which(given):
+            fuse.burn()
+        return given
+
+    setattr(owner, name, burning)
+
+
+def after_claim(fuse: Fuse) -> None:
+    """Rows are marked as the worker's; it has not looked at them."""
+    from goodstanding.mailings import outbox
+
+    after(outbox, "claim", fuse, lambda claims, *_: claims)
+
+
+def after_fence(fuse: Fuse) -> None:
+    """It is on disk that the content is about to leave; none of it has."""
+    from goodstanding.gateways.smtp import _Connection
+
+    before(_Connection, "_content", fuse)
+
+
+def after_dot(fuse: Fuse) -> None:
+    """The content and its dot are written; no answer is read."""
+    from goodstanding.gateways.dialogue import Dialogue
+
+    after(Dialogue, "say", fuse, lambda *a: a[2].endswith(b"\r\n.\r\n"))
+
+
+def after_250(fuse: Fuse) -> None:
+    """The server has taken the mail, and the worker knows; nobody else does."""
+    from goodstanding.gateways.smtp import SmtpGateway
+
+    after_await(SmtpGateway, "send", fuse, lambda handover: handover.outcome == "accepted")
+
+
+def inside_record(fuse: Fuse) -> None:
+    """Events are stored and rows of the outbox changed; nothing is committed."""
+    from goodstanding.mailings import outbox
+
+    after(outbox, "_record", fuse)
+
+
+def inside_fold(fuse: Fuse) -> None:
+    """It is decided where addresses stand; nothing of that is written."""
+    from goodstanding.ledger import accounts
+
+    before(accounts._Writing, "write", fuse)
+
+
+def inside_planning(fuse: Fuse) -> None:
+    """A chunk has deliveries and events, and no rows in the outbox."""
+    from goodstanding.mailings import planning
+
+    before(planning, "_queue", fuse)
+
+
+POINTS: dict[str, Callable[[Fuse], None]] = {
+    "after-claim": after_claim,
+    "after-fence": after_fence,
+    "after-dot": after_dot,
+    "after-250": after_250,
+    "inside-record": inside_record,
+    "inside-fold": inside_fold,
+    "inside-planning": inside_planning,
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--at", nargs=2, metavar=("POINT", "COUNT"))
+    parser.add_argument("--set", action="append", default=[], metavar="MODULE:NAME=NUMBER")
+    parser.add_argument("--lock-timeout", type=float, help="seconds, with SQLite")
+    parser.add_argument("command", nargs="+")
+    given = parser.parse_args()
+    # Whoever ends the tests ends this too, stopped or not.
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG, prctl(2)
+
+    os.environ["DJANGO_SETTINGS_MODULE"] = "goodstanding.config.settings"
+    import django
+
+    django.setup()
+    if given.lock_timeout is not None:
+        from django.conf import settings
+
+        for database in settings.DATABASES.values():
+            database["OPTIONS"]["timeout"] = given.lock_timeout
+    for text in given.set:
+        place, _, number = text.partition("=")
+        module, _, name = place.partition(":")
+        found = importlib.import_module(module)
+        getattr(found, name)  # that it is there at all
+        setattr(found, name, int(number))
+    if given.at is not None:
+        point, count = given.at
+        POINTS[point](Fuse(int(count)))
+
+    from goodstanding.cli import main as goodstanding
+
+    sys.argv = ["goodstanding", *given.command]
+    goodstanding()
+
+
+if __name__ == "__main__":
+    main()
