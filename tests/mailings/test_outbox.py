@@ -342,3 +342,15 @@ def test_a_relay_that_says_only_250_hurts_nobody() -> None:
         "bob@example.com": "confirmed",
     }
     assert rebuilding.rebuild(at, verify=True) == []
+
+
+def test_what_was_claimed_without_knowing_it_is_given_back() -> None:
+    """The commit of a claim may succeed although its answer was lost."""
+    people(4)
+    planned()
+    known = claimed(ME, 2, NOW)
+    claimed(ME, 1, NOW)  # and nobody heard of it
+    theirs = claimed(OTHER, 1, NOW)
+    assert outbox.give_back(ME, {claim.delivery for claim in known}) == 1
+    assert len(outbox.commit([*known, *theirs], [], NOW)) == 3
+    assert len(claimed(OTHER, 9, NOW)) == 1

@@ -255,6 +255,17 @@ def release(claims: Iterable[Claim], until: int | None = None) -> None:
         )
 
 
+def give_back(worker: int, but: Collection[int]) -> int:
+    """Give back what the worker has claimed and knows nothing of; ``but``: what it knows of."""
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute(
+            f"UPDATE mailings_outbox SET state = {_READY}, token = NULL, worker_id = NULL"
+            f" WHERE state = {_CLAIMED} AND worker_id = %s AND NOT {bulk.among('delivery_id')}",
+            [worker, bulk.listed(but)],
+        )
+        return int(cursor.rowcount)
+
+
 def recover(dead: Sequence[int], now: int) -> tuple[int, int]:
     """Take over from dead workers; how many rows became ready again, and how many were lost."""
     if not dead:

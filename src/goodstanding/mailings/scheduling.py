@@ -198,9 +198,9 @@ class Schedule(Generic[Job]):
         self.queued -= len(dropped)
         return dropped
 
-    def paces(self) -> dict[PaceKey, Pace]:
-        """Every pace that was met."""
-        return {key: flow.pace for key, flow in self._flows.items()}
+    def waiting(self) -> list[Job]:
+        """What was claimed and is not under way."""
+        return [job for q in self._queues.values() for jobs in q.values() for job in jobs]
 
     def pace_of(self, lot: OpenLot) -> Pace:
         """How fast the lot's lane goes to its provider."""

@@ -90,7 +90,8 @@ class Sender:
         self._brakes = Brakes(settings.OPTIONS.brake)
         self._dropped: list[_Job] = []
         self._tend_at = 0.0
-        self._under_way: set[asyncio.Task[None]] = set()
+        self._under_way: dict[asyncio.Task[None], _Job] = {}
+        self._astray = False
         self._wake: asyncio.TimerHandle | None = None
         self._wanted = asyncio.Event()
         self._complain_at: dict[str, float] = {}
@@ -156,10 +157,14 @@ class Sender:
                     pause = CATCH_BREATH if jobs else LOOK_AGAIN
             except DatabaseError as error:
                 _log.warning("the database is not to be had", error=_first_line(error))
-                pause = WAIT_FOR_DATABASE
+                self._astray = True
+                await _rest(self._stopping, WAIT_FOR_DATABASE)
+                continue
             except Exception:  # noqa: BLE001 - what one mailing has must not stop all for ever
                 _log.exception("claiming failed")
-                pause = WAIT_AFTER_ERROR
+                self._astray = True
+                await _rest(self._stopping, WAIT_AFTER_ERROR)
+                continue
             await _rest(self._wanted, pause)
 
     def _see(self, lots: list[OpenLot]) -> None:
@@ -176,10 +181,16 @@ class Sender:
             await self._in_thread(brakes.hold, found, present())
             _log.warning("the brake holds", lots=found)
         stayed = await self._in_thread(outbox.stayed, present())
-        dropped, self._dropped = self._dropped, []
-        dropped += self._schedule.drop(lambda job: job.lot.id in stayed)
-        if dropped:
+        self._dropped += self._schedule.drop(lambda job: job.lot.id in stayed)
+        if dropped := self._dropped[:]:
             await self._in_thread(outbox.release, [job.claim for job in dropped])
+            del self._dropped[: len(dropped)]
+        if self._astray:
+            # A claim may have been committed although nobody could say so any more.
+            jobs = [*self._schedule.waiting(), *self._dropped, *self._under_way.values()]
+            mine = {job.claim.delivery for job in jobs}
+            await self._in_thread(outbox.give_back, lifeline.worker, mine)
+            self._astray = False
         self._dispatch()
 
     def _claim(self, lifeline: liveness.Lifeline, shares: list[Share]) -> list[_Job]:
@@ -225,8 +236,8 @@ class Sender:
         now = present()
         while not self._stopping.is_set() and (job := self._schedule.next(now)) is not None:
             task = asyncio.get_running_loop().create_task(self._send(job))
-            self._under_way.add(task)
-            task.add_done_callback(self._under_way.discard)
+            self._under_way[task] = job
+            task.add_done_callback(self._under_way.pop)
         if self._wake is not None:
             self._wake.cancel()
             self._wake = None
