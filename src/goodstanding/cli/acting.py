@@ -3,21 +3,16 @@
 
 from __future__ import annotations
 
-import getpass
 from typing import Annotated
 
 import typer
 
 from goodstanding.cli import parameters
 from goodstanding.cli.output import BadInput, Refused, print_json, print_text
-from goodstanding.cli.parameters import Json
+from goodstanding.cli.parameters import By, Json
 
 Address = Annotated[str, typer.Argument(help="An email address, or a number with its country.")]
 Reason = Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why; kept for good.")]
-By = Annotated[
-    str | None,
-    typer.Option("--by", metavar="WHO", help="Who does it; the name of your login if left out."),
-]
 At = Annotated[
     str | None,
     typer.Option("--at", metavar="TIME", help="When it was done (RFC 3339); now if left out."),
@@ -110,7 +105,12 @@ def _act(
     [address] = parameters.addresses([text])
     try:
         standing = acts.act(
-            name, address, reason=reason, by=by or _login(), now=parameters.present(), at=done_at
+            name,
+            address,
+            reason=reason,
+            by=by or parameters.login(),
+            now=parameters.present(),
+            at=done_at,
         )
     except acts.NotAllowed as error:
         raise Refused(str(error)) from None
@@ -128,10 +128,3 @@ def _act(
         )
     else:
         print_text(f"{address.value} is now {standing.status} ({standing.family}).")
-
-
-def _login() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):
-        return "unknown"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
@@ -23,6 +24,10 @@ At = Annotated[
         help="Answer as of then (RFC 3339 with an offset): only what had happened by that time.",
     ),
 ]
+By = Annotated[
+    str | None,
+    typer.Option("--by", metavar="WHO", help="Who does it; the name of your login if left out."),
+]
 PolicyName = Annotated[
     str | None,
     typer.Option(
@@ -36,6 +41,31 @@ PolicyName = Annotated[
 def present() -> int:
     """The present, in microseconds."""
     return time.time_ns() // 1_000
+
+
+def login() -> str:
+    """Who calls the command."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return "unknown"
+
+
+def stamp() -> str:
+    """The present as it may stand in a name: ``20270601-093000``."""
+    return time.strftime("%Y%m%d-%H%M%S", time.gmtime())
+
+
+def must_be_text(text: str) -> None:
+    """See that an argument is text: what is not UTF-8 comes in with half surrogates.
+
+    Raises:
+        BadInput: it is not.
+    """
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise BadInput(f"{text!r} is not UTF-8.") from None
 
 
 def moment(text: str | None) -> int | None:

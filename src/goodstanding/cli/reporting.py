@@ -84,21 +84,35 @@ def statuses(
 @report.command()
 def mailing(
     name: Annotated[str, typer.Argument(help="The mailing's name.")],
+    follow: Annotated[
+        bool,
+        typer.Option(
+            "--follow",
+            help="First watch it until nothing more happens to it: a bar, or a line now and then.",
+        ),
+    ] = False,
     at: At = None,
     policy: PolicyName = None,
     as_json: Json = False,
 ) -> None:
-    """What became of a mailing.
+    """What became of a mailing, and how it goes on at each mailbox provider.
 
-    Example: goodstanding report mailing spring
+    Its state is one of scheduled, planning, checking, sending, held (by the brake), paused, open
+    (sent one by one, as they are asked for), completed, stopped and expired.
+
+    Example: goodstanding report mailing spring --follow
     """
     as_of, another = parameters.moment(at), parameters.policy(policy)
+    if follow and (at or policy):
+        raise BadInput("--follow shows the present: it goes with neither --at nor --policy.")
 
     from goodstanding.cli.setup import prepare
 
     prepare()
     from goodstanding.answers import reports
 
+    if follow:
+        _follow(name)
     try:
         found = reports.mailing(name, parameters.present(), another, as_of)
     except reports.NoSuchMailing as error:
@@ -107,6 +121,30 @@ def mailing(
         print_json(found)
     else:
         _print_mailing(found, reports.categories(name))
+        if as_of is None and another is None:
+            _print_way(name)
+
+
+def _follow(name: str) -> None:
+    """Watch it, on standard error, until nothing more happens to it."""
+    from goodstanding.cli import watching
+    from goodstanding.ledger.models import Mailing
+
+    found = Mailing.objects.filter(name=name).first()
+    if found is not None:
+        watching.until(lambda now: now.rests, found.pk, aloud=True)
+
+
+def _print_way(name: str) -> None:
+    """What has still to leave, to whom, and why it does not."""
+    from goodstanding.answers import progress
+    from goodstanding.cli import watching
+    from goodstanding.ledger.models import Mailing
+
+    now = progress.of(Mailing.objects.get(name=name).pk, parameters.present())
+    watching.print_left(now)
+    if (why := watching.stands_still(now)) is not None:
+        print_text(why, style="yellow")
 
 
 def _print_mailing(found: MailingReport, categories: list[tuple[str, int]]) -> None:

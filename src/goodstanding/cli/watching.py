@@ -68,7 +68,7 @@ class Eye:
 
         now = progress.of(self._mailing, parameters.present())
         begun = time.monotonic()
-        if begun >= self._closer_at:
+        if begun >= self._closer_at or now.rests:
             self._towards = tuple(progress.towards(self._mailing)) if now.left else ()
             self._troubles = progress.troubles(self._mailing) if now.left else {}
             took = time.monotonic() - begun
@@ -259,8 +259,6 @@ def until(done: Callable[[Progress], bool], mailing: int, *, aloud: bool = False
 
 def print_progress(now: Progress) -> None:
     """The send progress, the skipped by reason, each provider's part, and what became of all."""
-    from goodstanding.answers import progress, throttles
-
     print_table(
         ("Scheduled", "Skipped", "Sent", "Left to send"),
         [(now.scheduled, sum(now.skipped.values()), now.sent, now.left)],
@@ -271,22 +269,28 @@ def print_progress(now: Progress) -> None:
             ("Skipped because", "Recipients"),
             [(reason.replace("_", " "), count) for reason, count in now.skipped.items()],
         )
-    if now.left:
-        towards = tuple(progress.towards(now.mailing))
-        print_table(
-            ("Still to leave, to", "Recipients", "How it goes"),
-            [
-                (_whom(each, towards), each.left, throttles.in_a_phrase(each, parameters.present()))
-                for each in towards
-            ],
-        )
-        for line in _troubles(progress.troubles(now.mailing)):
-            print_text(line, style="yellow")
+    print_left(now)
     if now.responses:
         print_table(
             ("What became of it", "Recipients"),
             [(name.replace("_", " "), count) for name, count in now.responses.items()],
         )
+
+
+def print_left(now: Progress) -> None:
+    """What has still to leave, to whom, and how it goes there."""
+    from goodstanding.answers import progress, throttles
+
+    if not now.left:
+        return
+    at = parameters.present()
+    towards = tuple(progress.towards(now.mailing))
+    print_table(
+        ("Still to leave, to", "Recipients", "How it goes"),
+        [(_whom(each, towards), each.left, throttles.in_a_phrase(each, at)) for each in towards],
+    )
+    for line in _troubles(progress.troubles(now.mailing)):
+        print_text(line, style="yellow")
 
 
 def stands_still(now: Progress) -> str | None:
