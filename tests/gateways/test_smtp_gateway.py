@@ -455,6 +455,22 @@ def test_connections_and_mails_per_connection_are_bounded() -> None:
     assert script.open == 0
 
 
+def test_a_mail_may_ask_for_fewer_on_its_connection() -> None:
+    script = Script()
+
+    async def run() -> None:
+        async with script.running() as port:
+            gateway = SmtpGateway(settings(port, connections=1, mails_per_connection=5))
+            one = msgspec.structs.replace(mail(), connection_mails=2)
+            for _ in range(6):
+                await gateway.send(one, yes)
+            await gateway.close()
+            await asyncio.sleep(0.01)
+
+    asyncio.run(run())
+    assert script.connections == 3
+
+
 def test_idle_connections_are_hung_up() -> None:
     script = Script()
 

@@ -21,6 +21,8 @@ class Mail(msgspec.Struct, frozen=True, gc=False):
     recipient: str
     content: bytes
     """The whole message, headers and body; line ends are made CRLF where they are not."""
+    connection_mails: int | None = None
+    """A connection that has carried so many is closed behind this one; None: as the gateway's."""
 
 
 class Handover(msgspec.Struct, frozen=True, gc=False):

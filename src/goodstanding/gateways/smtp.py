@@ -173,7 +173,7 @@ class _Server:
             connection = opened
             return await connection.hand_over(mail, fence)
         finally:
-            self._give_back(connection)
+            self._give_back(connection, mail.connection_mails)
 
     async def close(self) -> None:
         for _ in range(self._settings.connections):
@@ -193,12 +193,13 @@ class _Server:
                 return connection
         return None
 
-    def _give_back(self, connection: _Connection | None) -> None:
+    def _give_back(self, connection: _Connection | None, most: int | None) -> None:
+        most = min(most or self._settings.mails_per_connection, self._settings.mails_per_connection)
         if connection is None or not connection.usable:
             if connection is not None:
                 connection.close()
             self._permits.release()
-        elif connection.mails >= self._settings.mails_per_connection:
+        elif connection.mails >= most:
             self._in_background(self._quit_then_release(connection))
         else:
             self._idle.append(connection)

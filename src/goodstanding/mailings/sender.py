@@ -278,12 +278,15 @@ class Sender:
             attempt.fenced = await self._committed(self._fences, claim)
             return attempt.fenced
 
-        handover = await gateway.send(Mail(stamp.return_path, claim.address.value, message), fence)
+        pace = self._schedule.pace_of(job.lot)
+        most = pace.limits.mails_per_connection
+        mail = Mail(stamp.return_path, claim.address.value, message, most)
+        handover = await gateway.send(mail, fence)
         if handover.outcome == "unsent":
             self._complain(job.lot.lane, handover.error or handover.text)
         now = present()
         outcome = outcomes.judge(claim, handover, self._policy, now, lane)
-        self._paces.heard(self._schedule.pace_of(job.lot), handover, outcome, now)
+        self._paces.heard(pace, handover, outcome, now)
         if self._brakes.heard(job.lot, outcome):
             # Nothing more of it leaves; the row that says so is written at the next turn.
             self._dropped += self._schedule.drop(lambda other: other.lot.id == job.lot.id)
