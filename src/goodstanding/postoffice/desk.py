@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Final, Literal
@@ -89,7 +90,11 @@ class Desk:
         return chance.draw(options.seed, "cut", where, sender, recipient, str(tries)) < odds
 
     def _words(self, provider: Provider | None, temper: str, recipient: str) -> str:
-        return self._world.words(provider, temper, recipient, self._options.client_ip)
+        # It lets in who comes back when it said, or sooner.
+        pause = self._world.tempers[temper].pause
+        seconds = math.ceil(pause[1] * self._options.pace) if pause[1] else 300
+        ip = self._options.client_ip
+        return self._world.words(provider, temper, recipient, ip, max(1, seconds))
 
     def _is_patient(self, temper: str, sender: str, recipient: str) -> bool:
         pause = self._world.tempers[temper].pause

@@ -139,15 +139,17 @@ class World:
         names, sums = self._drawn[provider.name]
         return names[bisect_right(sums, chance.draw(self.seed, "temper", box) * sums[-1])]
 
-    def words(self, provider: Provider | None, temper: str, recipient: str, ip: str) -> str:
+    def words(
+        self, provider: Provider | None, temper: str, recipient: str, ip: str, seconds: int = 300
+    ) -> str:
         """Return what the server of ``provider`` says to a mail for ``recipient`` under ``temper``.
 
-        Several lines are separated by newlines.
+        Several lines are separated by newlines. ``seconds``: how long it asks to wait.
         """
         said = self.tempers[temper].says or temper
         own = provider.replies.get(said, ()) if provider else ()
         text = chance.pick(own or self.tempers[said].replies, self.seed, "words", said, recipient)
-        return self.fill(text, provider, recipient, ip)
+        return self.fill(text, provider, recipient, ip, seconds=seconds)
 
     def fill(
         self,
