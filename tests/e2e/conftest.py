@@ -81,9 +81,11 @@ def bare(_made: dict[str, str], home: Path) -> Iterator[Installation]:
         with _watched(Installation(environment)) as installation:
             yield installation
         return
-    with _copied(_made["DATABASE_URL"]) as url:
-        with _watched(Installation({**environment, "DATABASE_URL": url})) as installation:
-            yield installation
+    with (
+        _copied(_made["DATABASE_URL"]) as url,
+        _watched(Installation({**environment, "DATABASE_URL": url})) as installation,
+    ):
+        yield installation
 
 
 @pytest.fixture

@@ -1,9 +1,10 @@
 """Run a `goodstanding` command that dies at a named point, as if its machine had lost its power.
 
-    python -m tests.e2e.failing [--at POINT COUNT] [--set MODULE:NAME=NUMBER] ... -- worker
+    python -m tests.e2e.failing [--at POINT COUNT] [--stop] [--set MODULE:NAME=NUMBER] -- worker
 
 Functions are wrapped from outside: what is tested holds no word of this. At the COUNTth passage of
-the point the process sends itself SIGKILL: no handler runs, nothing is tidied up.
+the point the process sends itself SIGKILL: no handler runs, nothing is tidied up. With ``--stop``
+it sends itself SIGSTOP instead, and goes on when it is told to.
 """
 
 from __future__ import annotations
@@ -20,16 +21,18 @@ from typing import Any
 
 
 class Fuse:
-    """Ends the process when it has been passed so many times."""
+    """Ends the process, or stops it, when it has been passed so many times."""
 
-    def __init__(self, passages: int) -> None:
+    def __init__(self, passages: int, number: int) -> None:
         self._left = passages
+        self._number = number
 
     def burn(self) -> None:
         self._left -= 1
         if self._left == 0:
-            os.kill(os.getpid(), signal.SIGKILL)
-            time.sleep(60)  # never reached: whatever comes next must not
+            os.kill(os.getpid(), self._number)
+            # Neither signal waits for the end of the call, but nothing says that it may not.
+            time.sleep(0.1)
 
 
 def before(owner: Any, name: str, fuse: Fuse, which: Callable[..., Any] = lambda *_: True) -> None:
@@ -133,6 +136,7 @@ POINTS: dict[str, Callable[[Fuse], None]] = {
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--at", nargs=2, metavar=("POINT", "COUNT"))
+    parser.add_argument("--stop", action="store_true")
     parser.add_argument("--set", action="append", default=[], metavar="MODULE:NAME=NUMBER")
     parser.add_argument("--lock-timeout", type=float, help="seconds, with SQLite")
     parser.add_argument("command", nargs="+")
@@ -157,7 +161,7 @@ def main() -> None:
         setattr(found, name, int(number))
     if given.at is not None:
         point, count = given.at
-        POINTS[point](Fuse(int(count)))
+        POINTS[point](Fuse(int(count), signal.SIGSTOP if given.stop else signal.SIGKILL))
 
     from goodstanding.cli import main as goodstanding
 

@@ -151,20 +151,15 @@ class Installation:
 
     def story(self) -> str:
         """How things stand, for whoever reads of a failure."""
-        said = [
-            f"{what}: {self.rows(sql)}"
-            for what, sql in (
-                (
-                    "outbox (state, worker)",
-                    "SELECT state, worker_id, count(*), min(not_before),"
-                    " max(trouble) FROM mailings_outbox GROUP BY 1, 2",
-                ),
-                ("workers", "SELECT * FROM mailings_worker"),
-                ("lots", "SELECT * FROM mailings_lot"),
-                ("paces", "SELECT * FROM mailings_pace"),
-                ("responses", "SELECT response, count(*) FROM ledger_delivery GROUP BY 1"),
-            )
-        ]
+        questions = {
+            "outbox": "SELECT state, worker_id, count(*), min(not_before), max(trouble)"
+            " FROM mailings_outbox GROUP BY 1, 2",
+            "workers": "SELECT * FROM mailings_worker",
+            "lots": "SELECT * FROM mailings_lot",
+            "paces": "SELECT * FROM mailings_pace",
+            "responses": "SELECT response, count(*) FROM ledger_delivery GROUP BY 1",
+        }
+        said = [f"{what}: {self.rows(sql)}" for what, sql in questions.items()]
         running = [worker.pid for worker in self.workers if worker.poll() is None]
         return "\n".join([*said, f"at {time.time_ns() // 1000}, running: {running}", self.log()])
 
