@@ -2,7 +2,8 @@
 
 The feed of changes tells what was done; whoever did it is enrolled. When an enrolment is due, one
 transaction plans the step's mailing for it, as far as the gate allows, and takes it on to the next
-step, or lets it leave. So each step is planned exactly once, whatever dies and however many work.
+step, or lets it leave. So each step is planned exactly once, whatever dies and however many work;
+and none before the mail of the step before it has left.
 """
 
 from __future__ import annotations
@@ -38,6 +39,11 @@ BATCH: Final = 500
 
 LATE: Final = 7 * 86_400 * SECOND
 """What is heard so long (microseconds) after it happened begins nothing any more."""
+
+SOONEST: Final = SECOND
+LATEST: Final = 3_600 * SECOND
+"""Whom the mail before has not left for yet is looked at again after a hundredth of the time
+between the two, within these limits (microseconds)."""
 
 _GOES_ON: Final = frozenset({"limit_reached"})
 """What skips a step and lets the next one come: nothing is wrong with the address."""
@@ -370,11 +376,17 @@ def _topics(cursor: CursorWrapper, deliveries: Collection[int]) -> Mapping[int, 
 
 
 class _Place(msgspec.Struct, frozen=True):
-    """A step of a sequence; ``gap``: how long after it the next one comes, None: it is the last."""
+    """A step of a sequence, between others.
+
+    ``before``: the mailing of the step before it, and ``since`` how long after that it comes.
+    ``gap``: how long after it the next one comes. Each is None where there is none.
+    """
 
     sequence: int
     number: int
     mailing: int
+    before: int | None
+    since: int | None
     gap: int | None
 
 
@@ -382,8 +394,11 @@ def _due(now: int) -> list[_Place]:
     """The steps for which somebody is due."""
     with connection.cursor() as cursor:
         cursor.execute(
-            "SELECT s.sequence_id, s.number, s.mailing_id, n.delay - s.delay FROM mailings_step s"
+            "SELECT s.sequence_id, s.number, s.mailing_id, b.mailing_id, s.delay - b.delay,"
+            " n.delay - s.delay FROM mailings_step s"
             " JOIN mailings_sequence q ON q.id = s.sequence_id"
+            " LEFT JOIN mailings_step b ON b.sequence_id = s.sequence_id"
+            " AND b.number = s.number - 1"
             " LEFT JOIN mailings_step n ON n.sequence_id = s.sequence_id"
             " AND n.number = s.number + 1"
             f" WHERE q.course = '{Course.RUNNING.value}'"
@@ -397,6 +412,7 @@ def _due(now: int) -> list[_Place]:
 def _plan_step(place: _Place, now: int) -> bool:
     """Plan a step for some of those who are due; whether there may be more of them."""
     with transaction.atomic(), connection.cursor() as cursor:
+        bulk.look_up_by_keys(cursor)
         # Whoever pauses or stops it waits until this is done; other workers do not.
         shared = "" if connection.vendor == "sqlite" else " FOR SHARE"
         cursor.execute(
@@ -408,9 +424,11 @@ def _plan_step(place: _Place, now: int) -> bool:
             f"SELECT * FROM mailings_content WHERE mailing_id = %s{shared}", [place.mailing]
         )[0]
         due = _take(cursor, place, now)
+        full = len(due) == BATCH
+        _let_wait(cursor, place, due, now)
         if _is_over(content, now):
             _go_on(cursor, place, due.values(), now)
-            return len(due) == BATCH
+            return full
         planned = planning.plan_addresses(cursor, content, due.keys(), now)
         left: dict[str, list[int]] = defaultdict(list)
         going_on = []
@@ -425,7 +443,7 @@ def _plan_step(place: _Place, now: int) -> bool:
     if stale:
         # Not in the same transaction: it would lock addresses and tallies out of their order.
         clock.refold(sorted(stale), now)
-    return bool(stale) or len(due) == BATCH
+    return bool(stale) or full
 
 
 def _take(cursor: CursorWrapper, place: _Place, now: int) -> dict[int, int]:
@@ -437,6 +455,23 @@ def _take(cursor: CursorWrapper, place: _Place, now: int) -> dict[int, int]:
         [place.sequence, place.number, now],
     )
     return dict(cursor.fetchall())
+
+
+def _let_wait(cursor: CursorWrapper, place: _Place, due: dict[int, int], now: int) -> None:
+    """Put off, and take out of ``due``, whom the mail before this one has not left for yet."""
+    if place.before is None or place.since is None or not due:
+        return
+    cursor.execute(
+        "SELECT d.address_id FROM ledger_delivery d JOIN mailings_outbox o ON o.delivery_id = d.id"
+        f" WHERE d.mailing_id = %s AND {bulk.among('d.address_id')}",
+        [place.before, bulk.listed(due)],
+    )
+    waiting = [due.pop(address) for address in {row[0] for row in cursor.fetchall()}]
+    until = now + min(max(place.since // 100, SOONEST), LATEST)
+    cursor.execute(
+        f"UPDATE mailings_enrolment SET due_at = %s WHERE {bulk.among('id')}",
+        [until, bulk.listed(waiting)],
+    )
 
 
 def _is_over(content: models.Content, now: int) -> bool:
