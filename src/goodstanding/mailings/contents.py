@@ -84,7 +84,7 @@ def create(draft: Draft, now: int) -> int:
     problems = _problems(draft)
     mail = written(draft)
     # What is asked for one by one brings its own fields.
-    known = fields() if draft.purpose in _OF_CONTACTS else {*fields(), *_named(draft)}
+    known = fields() if draft.purpose in _OF_CONTACTS else {*fields(), *named_fields(draft)}
     try:
         compiled = compose.compile_content(mail, known)
     except compose.ContentError as error:
@@ -232,7 +232,7 @@ def compiled(mailing: int) -> tuple[Content, Compiled]:
     draft = draft_of(content)
     try:
         signer = dkim_signer(settings.OPTIONS)
-        return content, compose.compile_content(written(draft), _named(draft), signer)
+        return content, compose.compile_content(written(draft), named_fields(draft), signer)
     except compose.ContentError as error:
         raise RefusedMailing(error.problems) from error
 
@@ -273,8 +273,8 @@ def field_name(heading: str) -> str:
     return _NOT_IN_NAMES.sub("_", heading).strip("_")
 
 
-def _named(draft: Draft) -> Collection[str]:
-    """Every name in the draft's tags.
+def named_fields(draft: Draft) -> Collection[str]:
+    """Every name in the draft's tags, each of which may be a merge field.
 
     Which of them are merge fields was checked when it was made; contacts that came or went since
     must not undo that.
@@ -303,7 +303,7 @@ def merge_fields(claims: Sequence[Claim]) -> dict[int, Mapping[str, str]]:
 
 def needed_fields(draft: Draft) -> set[str]:
     """The merge fields that the draft shows as they are and that no contact brings."""
-    named = _named(draft)
+    named = named_fields(draft)
     known = {*named, *compose.OURS}
     shown = {
         part.name
