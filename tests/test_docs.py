@@ -27,6 +27,7 @@ from goodstanding.core.events import KINDS
 from goodstanding.core.gate import REASONS
 from goodstanding.core.standings import STATUSES
 from goodstanding.gateways.smtp import SmtpSettings
+from goodstanding.mailings import sequence_files
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -176,6 +177,11 @@ def test_the_settings_that_are_shown_can_be_used(tmp_path: Path) -> None:
         if "base =" in text:
             (tmp_path / "strict.toml").write_text(text)
             assert policies.load(str(tmp_path / "strict.toml")).soft["email"].mailings == 3
+        elif "[[steps]]" in text:
+            for template in re.findall(r'^(?:html|text) = "(.+)"$', text, re.MULTILINE):
+                (tmp_path / template).write_text("Hello")
+            (tmp_path / "sequence.toml").write_text(text)
+            assert sequence_files.read(tmp_path / "sequence.toml").problems == (), page
         else:
             assert msgspec.convert(tomllib.loads(text), Options).lanes["main"].port == 587, page
 
