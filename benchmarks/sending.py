@@ -114,7 +114,7 @@ def _configure(place: dict[str, str], port: int, connections: int, key: Path | N
         'sender_address = "news@shop.example"\n'
         'postal_address = "1 High Street, Anytown"\n'
         'base_url = "https://go.shop.example"\n'
-        f'bounce_domain = "bounces.shop.example"\n{signing}'
+        f'bounce_domain = "bounces.shop.example"\nmx_lookup = false\n{signing}'
         f'[lanes.main]\nhost = "127.0.0.1"\nport = {port}\nconnections = {connections}\n'
         f"[lanes.main.limits.default]\nconnections = {connections}\n",
         encoding="utf-8",

@@ -32,7 +32,7 @@ _LOOK: Final = 0.05  # seconds between looks at what is left
 
 @app.command()
 def prepare(messages: int) -> None:
-    """Make the tables, an audience of so many, and a mailing planned for all of it."""
+    """Make the tables, an audience of so many, and a mailing planned and checked for all of it."""
     _set_up()
     from benchmarks import audience
     from goodstanding.mailings import checking, contents, planning
@@ -44,6 +44,8 @@ def prepare(messages: int) -> None:
     mailing = contents.create(draft, now)
     if not (planning.plan(mailing, now) and checking.check(mailing, now)):
         raise SystemExit("the mailing is not planned to its end")
+    if not checking.check(mailing, now):
+        raise SystemExit("the mailing is not checked to its end")
     _print(planned=_left())
 
 

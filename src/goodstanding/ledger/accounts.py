@@ -158,29 +158,36 @@ class Account:
 def load(cursor: CursorWrapper, ids: Iterable[int], *, lock: bool = True) -> dict[int, Account]:
     """The accounts with those ids, in the order of their ids, locked until the transaction ends."""
     wanted = bulk.listed(sorted(ids))
-    cursor.execute(
+    of_addresses = (
         f"SELECT id, channel, value, {', '.join(_DERIVED)} FROM ledger_address"
-        f" WHERE {bulk.among('id')} ORDER BY id {bulk.for_update() if lock else ''}",
-        [wanted],
+        f" WHERE {bulk.among('id')} ORDER BY id {bulk.for_update() if lock else ''}"
+    )
+    of_deliveries = (
+        f"SELECT id, address_id, mailing_id, recipient, {', '.join(_FOLDED)}"
+        f" FROM ledger_delivery WHERE {bulk.among('address_id')}"
+    )
+    of_topics = (
+        f"SELECT address_id, topic, {', '.join(_BLOCKS)} FROM ledger_topicstanding"
+        f" WHERE {bulk.among('address_id')}"
+    )
+    addresses, deliveries, topics = bulk.gather(
+        cursor, (of_addresses, [wanted]), (of_deliveries, [wanted]), (of_topics, [wanted])
     )
     accounts: dict[int, Account] = {}
-    for row in cursor.fetchall():
+    for row in addresses:
         account = accounts[row[0]] = Account(row[0], row[1], row[2])
         account.stored = tuple(row[3:])
         if row[3] != _EMPTY_TEXT:
             account.registers = _decode(row[3])
-    _load_deliveries(cursor, accounts, wanted)
-    _load_topics(cursor, accounts, wanted)
+    _take_deliveries(cursor, accounts, deliveries)
+    for row in topics:
+        accounts[row[0]].topics[row[1]] = tuple(row[2:])
     return accounts
 
 
-def _load_deliveries(cursor: CursorWrapper, accounts: dict[int, Account], wanted: Any) -> None:
-    cursor.execute(
-        f"SELECT id, address_id, mailing_id, recipient, {', '.join(_FOLDED)}"
-        f" FROM ledger_delivery WHERE {bulk.among('address_id')}",
-        [wanted],
-    )
-    found = cursor.fetchall()
+def _take_deliveries(
+    cursor: CursorWrapper, accounts: dict[int, Account], found: Sequence[tuple[Any, ...]]
+) -> None:
     mailings = by_id(cursor, {row[2] for row in found if row[2] is not None})
     notes = 4 + 5
     times = notes + len(_NOTES)
@@ -191,16 +198,6 @@ def _load_deliveries(cursor: CursorWrapper, accounts: dict[int, Account], wanted
         row.memory = Memory(tuple(stored[times:]), *stored[notes:times])
         row.stored = (row.reports, *stored[5:])
         accounts[stored[1]].rows[stored[2], stored[3]] = row
-
-
-def _load_topics(cursor: CursorWrapper, accounts: dict[int, Account], wanted: Any) -> None:
-    cursor.execute(
-        f"SELECT address_id, topic, {', '.join(_BLOCKS)} FROM ledger_topicstanding"
-        f" WHERE {bulk.among('address_id')}",
-        [wanted],
-    )
-    for row in cursor.fetchall():
-        accounts[row[0]].topics[row[1]] = tuple(row[2:])
 
 
 def by_id(cursor: CursorWrapper, ids: Iterable[int]) -> dict[int | None, Mailing]:
