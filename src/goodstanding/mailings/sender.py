@@ -78,7 +78,11 @@ class Sender:
         self._stopping = asyncio.Event()
         self._contents: OrderedDict[int, tuple[Content, Compiled]] = OrderedDict()
         self._fences: list[tuple[Claim, asyncio.Future[bool]]] = []
-        self._outcomes: list[tuple[Outcome, asyncio.Future[bool]]] = []
+        # What is to be written, and what is being written now.
+        self._outcomes: list[Outcome] = []
+        self._writing: list[Outcome] = []
+        self._written = asyncio.Event()
+        self._written.set()
         self._to_commit = asyncio.Event()
         self._lanes = lanes.every()
         # All of them at once: a certificate that cannot be read is found at the start.
@@ -114,6 +118,7 @@ class Sender:
             left = self._dropped + self._schedule.drop()
             await self._at_the_end(outbox.release, [job.claim for job in left])
             await asyncio.gather(*self._under_way)
+            await self._written.wait()
             committing.cancel()
             await asyncio.gather(committing, return_exceptions=True)
             await self._at_the_end(lifeline.let_go)
@@ -189,6 +194,7 @@ class Sender:
             # A claim may have been committed although nobody could say so any more.
             jobs = [*self._schedule.waiting(), *self._dropped, *self._under_way.values()]
             mine = {job.claim.delivery for job in jobs}
+            mine.update(done.claim.delivery for done in (*self._outcomes, *self._writing))
             await self._in_thread(outbox.give_back, lifeline.worker, mine)
             self._astray = False
         self._dispatch()
@@ -257,7 +263,11 @@ class Sender:
             outcome = outcomes.broken(
                 job.claim, why, self._policy, present(), fenced=attempt.fenced
             )
-        await self._committed(self._outcomes, outcome)
+        # Whoever takes this one's place is not let past the fence before this is on disk: both are
+        # committed together, so that no more are ever being handed over than there are places.
+        self._outcomes.append(outcome)
+        self._written.clear()
+        self._to_commit.set()
         self._schedule.done(job)
         self._dispatch()
 
@@ -275,7 +285,7 @@ class Sender:
         gateway = self._gateways[job.lot.lane]
 
         async def fence() -> bool:
-            attempt.fenced = await self._committed(self._fences, claim)
+            attempt.fenced = await self._fenced(claim)
             return attempt.fenced
 
         pace = self._schedule.pace_of(job.lot)
@@ -301,10 +311,10 @@ class Sender:
             self._complain_at[lane] = now + COMPLAIN_AGAIN
             _log.warning("a lane cannot hand over", lane=lane, why=why)
 
-    async def _committed(self, waiting: list[tuple[_T, asyncio.Future[bool]]], what: _T) -> bool:
-        """Wait until the next group is on disk; for a fence, whether it was set."""
+    async def _fenced(self, claim: Claim) -> bool:
+        """Wait until the next group is on disk; whether the fence was set."""
         done: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
-        waiting.append((what, done))
+        self._fences.append((claim, done))
         self._to_commit.set()
         return await done
 
@@ -316,15 +326,14 @@ class Sender:
         while True:
             await self._to_commit.wait()
             self._to_commit.clear()
-            fences, outcomes_ = self._fences[:], self._outcomes[:]
-            del self._fences[:], self._outcomes[:]
-            claims = [claim for claim, _ in fences]
-            done = [outcome for outcome, _ in outcomes_]
-            allowed = await self._commit(claims, done)
+            fences, self._fences = self._fences, []
+            self._writing, self._outcomes = self._outcomes, []
+            allowed = await self._commit([claim for claim, _ in fences], self._writing)
+            self._writing = []
+            if not self._outcomes:
+                self._written.set()
             for claim, fenced in fences:
                 fenced.set_result(claim.delivery in allowed)
-            for _, recorded in outcomes_:
-                recorded.set_result(True)
 
     async def _commit(self, fences: list[Claim], done: list[Outcome]) -> set[int]:
         """Commit, however long it takes; the deliveries whose fence was set."""
