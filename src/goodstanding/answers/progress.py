@@ -224,7 +224,7 @@ def _facts(cursor: Any, mailings: Collection[int]) -> list[_Facts]:
         "SELECT m.id, m.name, m.channel, m.purpose, m.started_at, m.ended_at, c.course,"
         " c.course_since, c.course_by, c.course_why, c.starts_at, c.expires_at, c.one_by_one,"
         " c.planned_to, c.plan_until, c.is_checked, (SELECT count(*) FROM (SELECT 1"
-        f" FROM mailings_outbox o WHERE o.mailing_id = m.id LIMIT {COUNTED + 1}) AS some),"
+        f" FROM mailings_outbox o WHERE o.mailing_id = m.id LIMIT {COUNTED + 1}) AS counted),"
         f" {in_lots} AND l.held_at IS NULL AND {_NOT_EMPTY}),"
         f" {in_lots} AND l.held_at IS NOT NULL)"
         " FROM ledger_mailing m LEFT JOIN mailings_content c ON c.mailing_id = m.id"
