@@ -20,7 +20,7 @@ QUANTUM: Final = 20
 AHEAD: Final = 40
 """Mails claimed ahead for one pace at least: claiming one by one would cost more than sending."""
 
-FEWEST_SLOTS_TO_SHARE: Final = 4
+FEWEST_SLOTS_TO_SHARE: Final = 8
 """From so many slots on, one in ten is kept free for mail that somebody waits for."""
 
 URGENT: Final = 1
