@@ -15,7 +15,7 @@ from goodstanding.ledger.models import Link, Mailing
 from goodstanding.mailings import contents
 from goodstanding.mailings.contents import Draft, RefusedMailing
 from goodstanding.mailings.lanes import Lane
-from goodstanding.mailings.models import Content
+from goodstanding.mailings.models import Content, Sequence
 from tests.mailings.audience import BODY, NOW, at_once, contact, mailing, people
 from tests.mailings.compose_parts import strictly, text_of
 
@@ -177,3 +177,9 @@ def test_of_two_made_at_once_under_one_name_one_is_refused() -> None:
     assert len(refused) == 3, results
     assert {r.problems for r in refused} == {("there is a mailing 'same' already",)}
     assert Content.objects.count() == 1
+
+
+def test_no_mailing_is_called_as_a_sequence_is() -> None:
+    """Commands take the name of either."""
+    Sequence.objects.create(name="welcome", starts_on="opted_in", created_at=NOW)
+    assert "a sequence 'welcome' already" in "\n".join(problems(name="welcome"))

@@ -19,6 +19,7 @@ from goodstanding.core.gate import PURPOSES
 from goodstanding.ledger import bulk, models
 from goodstanding.ledger.signing import signer
 from goodstanding.mailings import compose, confirming, lanes, merge
+from goodstanding.mailings import models as rows
 from goodstanding.mailings.compose import Compiled
 from goodstanding.mailings.confirming import Confirm
 from goodstanding.mailings.models import Content
@@ -165,6 +166,8 @@ def _problems(draft: Draft) -> list[str]:
         problems.append(f"a mailing's name has 1 to {LONGEST_NAME} printable characters")
     elif models.Mailing.objects.filter(name=draft.name).exists():
         problems.append(_taken(draft.name))
+    elif rows.Sequence.objects.filter(name=draft.name).exists():
+        problems.append(f"there is a sequence {draft.name!r} already")
     return problems
 
 
