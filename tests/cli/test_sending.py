@@ -220,3 +220,23 @@ def test_when_the_worker_that_was_sending_dies_it_goes_on_itself(
     assert said["left"] == 0
     assert said["sent"] + lost == PEOPLE
     assert max(town.taken.values()) <= 2  # one of each mailing
+
+
+def test_paused_by_somebody_it_does_not_wait_for_ever(shop: dict[str, str], town: Town) -> None:
+    sending = begin(shop, "send", "news", "--subject", "News", "--text", "body.txt", "--json")
+    wait_for(town, 3)
+    paused = command(shop, "pause", "news", "--reason", "wrong price", "--by", "ann", "--json")
+    assert paused.items[0]["state"] == "paused"
+    taken = len(town.taken)
+    out, err = sending.communicate(timeout=20)
+    assert sending.returncode == 1
+    assert json.loads(out)["state"] == "paused"
+    assert "news is paused since" in err
+    assert "by ann: wrong price. goodstanding resume news" in err
+    assert len(town.taken) <= taken + 2, "only what was being handed over still left"
+
+    stopped = command(shop, "stop", "news", "--reason", "wrong list", "--json").items[0]
+    assert (stopped["state"], stopped["left"]) == ("stopped", 0)
+    assert stopped["sent"] == len(town.taken)
+    [report] = command(shop, "report", "mailing", "news", "--json").items
+    assert report["responses"] == {"sent": stopped["sent"], "stopped": PEOPLE - stopped["sent"]}

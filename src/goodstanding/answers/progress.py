@@ -6,7 +6,7 @@ read, and rows of the outbox counted only up to ``COUNTED``.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Any, Final, Literal, get_args
 
 import msgspec
@@ -316,19 +316,38 @@ def _state(facts: _Facts, left: int, *, expired: int, now: int) -> State:
     return "sending" if facts.may_go else "held"
 
 
-def towards(mailing: int) -> list[Towards]:
-    """What a mailing has still for each provider, the most first. Counts rows: ask now and then."""
+def left_in_lots(mailing: int) -> dict[int, int]:
+    """How many have still to leave of each lot. Counts every row of them: ask now and then."""
     with connection.cursor() as cursor:
         cursor.execute(
-            "SELECT * FROM (SELECT p.name, l.lane, "
-            f"{_HOW_MANY} AS waiting, l.planned, l.held_at, l.held_why, coalesce(c.level, 1.0),"
+            f"SELECT l.id, {_HOW_MANY} FROM mailings_lot l WHERE l.mailing_id = %s AND l.is_open",
+            [mailing],
+        )
+        return dict(cursor.fetchall())
+
+
+def towards(mailing: int, left: Mapping[int, int] | None = None) -> list[Towards]:
+    """What a mailing has still for each provider, the most first.
+
+    ``left``: what ``left_in_lots`` has found of late, where that is not to be counted anew.
+    """
+    if left is None:
+        left = left_in_lots(mailing)
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT l.id, p.name, l.lane, l.planned, l.held_at, l.held_why, coalesce(c.level, 1.0),"
             " coalesce(c.slowed_at, 0), coalesce(c.not_before, 0), coalesce(c.why, '')"
             " FROM mailings_lot l JOIN mailings_provider p ON p.id = l.provider_id"
             " LEFT JOIN mailings_pace c ON c.lane = l.lane AND c.provider_id = l.provider_id"
-            " WHERE l.mailing_id = %s) AS lots WHERE waiting > 0 ORDER BY waiting DESC, name, lane",
+            " WHERE l.mailing_id = %s AND l.is_open",
             [mailing],
         )
-        return [Towards(*row) for row in cursor.fetchall()]
+        found = [
+            Towards(name, lane, left[lot], *more)
+            for lot, name, lane, *more in cursor.fetchall()
+            if left.get(lot)
+        ]
+    return sorted(found, key=lambda each: (-each.left, each.provider, each.lane))
 
 
 def troubles(mailing: int) -> dict[str, int]:

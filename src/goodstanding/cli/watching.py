@@ -23,10 +23,10 @@ LOOK_AGAIN: Final = 0.25
 """Seconds between looks."""
 
 LOOK_CLOSER: Final = 1.0
-"""Seconds between looks at the providers, which are counted …"""
+"""Seconds between looks at the providers."""
 
 AT_MOST: Final = 0.05
-"""… and the part of the time that they may take."""
+"""The part of the time that may go into counting what is left for each."""
 
 TELL_AGAIN: Final = 5.0
 """Seconds between two lines where there is no terminal."""
@@ -54,11 +54,13 @@ class Seen(msgspec.Struct, frozen=True):
 
 
 class Eye:
-    """Looks at a mailing; at what must be counted only now and then."""
+    """Looks at a mailing: at how fast each provider goes once a second, and at what must be
+    counted no more often than that costs little."""
 
     def __init__(self, mailing: int) -> None:
         self._mailing = mailing
-        self._closer_at = 0.0
+        self._closer_at = self._count_at = 0.0
+        self._left: dict[int, int] = {}
         self._towards: tuple[Towards, ...] = ()
         self._troubles: dict[str, int] = {}
 
@@ -67,13 +69,20 @@ class Eye:
         from goodstanding.answers import progress
 
         now = progress.of(self._mailing, parameters.present())
-        begun = time.monotonic()
-        if begun >= self._closer_at or now.rests:
-            self._towards = tuple(progress.towards(self._mailing)) if now.left else ()
-            self._troubles = progress.troubles(self._mailing) if now.left else {}
-            took = time.monotonic() - begun
-            self._closer_at = begun + max(LOOK_CLOSER, took / AT_MOST)
+        if time.monotonic() >= self._closer_at or now.rests:
+            self._closer_at = time.monotonic() + LOOK_CLOSER
+            self._look_closer(now)
         return Seen(now, self._towards, self._troubles)
+
+    def _look_closer(self, now: Progress) -> None:
+        from goodstanding.answers import progress
+
+        begun = time.monotonic()
+        if begun >= self._count_at or now.rests:
+            self._left = progress.left_in_lots(self._mailing) if now.left else {}
+            self._troubles = progress.troubles(self._mailing) if now.left else {}
+            self._count_at = begun + (time.monotonic() - begun) / AT_MOST
+        self._towards = tuple(progress.towards(self._mailing, self._left)) if now.left else ()
 
 
 class Watch:
