@@ -16,7 +16,9 @@ from goodstanding.core.events import SECOND, Event
 from goodstanding.intake.models import NOT_UNDERSTOOD, UNDERSTOOD, Kept, Spooled
 from goodstanding.ledger.models import Mailing, MailingTally, StatusTally
 from goodstanding.ledger.recording import record
-from goodstanding.mailings import liveness
+from goodstanding.mailings import brakes, contents, course, liveness
+from goodstanding.mailings.contents import Draft
+from goodstanding.mailings.models import Course, Lot
 from tests.console.conftest import NOW
 from tests.console.sending import Broadcast
 
@@ -117,6 +119,38 @@ def test_a_mailing_is_planning_until_all_are_planned(
     Broadcast.of("Winter", NOW, planned=False)
     seen = part(page(signed_in), "sending")
     assert seen.index("Winter Planning") < seen.index("Autumn Sending"), "the newest comes first"
+
+
+def test_what_an_operator_or_the_brake_did_is_shown_with_why(
+    signed_in: Client, broadcast: Broadcast
+) -> None:
+    course.set_course("Autumn", Course.PAUSED, "bob", "the <b>price</b> is wrong", NOW)
+    markup = page(signed_in)
+    seen = part(markup, "sending")
+    assert "Autumn Paused 21 Sep 2026, 14:13:20 UTC , bob : the <b>price</b> is wrong" in seen
+    assert "refresh" not in markup, "there is nothing to watch"
+    course.set_course("Autumn", Course.RUNNING, "bob", "right", NOW)
+    brakes.hold({Lot.objects.get().pk: "15 of the last 20 bounced hard"}, NOW)
+    seen = part(page(signed_in), "sending")
+    assert "Autumn Held by the brake The brake holds what is left" in seen
+    assert "15 of the last 20 bounced hard" in seen
+    course.set_course("Autumn", Course.STOPPED, "bob", "enough", NOW)
+    while course.end(NOW):
+        pass
+    seen = part(page(signed_in), "sending")
+    assert "Autumn Stopped 21 Sep 2026, 14:13:20 UTC , bob : enough" in seen
+    assert "Not sent 10 Stopped by hand 10" in seen
+    assert "The brake" not in seen
+
+
+def test_what_starts_some_day_is_shown_and_not_watched(signed_in: Client) -> None:
+    text = "Hello\n{{ unsubscribe_url }}\n{{ postal_address }}\n"
+    starts_at = NOW + 4_000_000_000 * SECOND
+    contents.create(Draft(name="Someday", subject="News", text=text, starts_at=starts_at), NOW)
+    markup = page(signed_in)
+    assert "Someday Scheduled Starts" in part(markup, "sending")
+    assert "refresh" not in markup
+    assert "no worker is running" in markup
 
 
 def test_a_worker_that_runs_is_seen(signed_in: Client, broadcast: Broadcast) -> None:

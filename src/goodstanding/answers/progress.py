@@ -166,8 +166,9 @@ def of(mailing: int, now: int) -> Progress:
 
 
 def newest(now: int, most: int) -> list[Progress]:
-    """The newest mailings, the newest first. ``now`` in microseconds."""
-    return of_all(list(Mailing.objects.order_by("-pk").values_list("pk", flat=True)[:most]), now)
+    """The newest mailings, the newest first, but for one-offs. ``now`` in microseconds."""
+    to_many = Mailing.objects.exclude(purpose="one_off").order_by("-pk")
+    return of_all(list(to_many.values_list("pk", flat=True)[:most]), now)
 
 
 def of_all(mailings: Collection[int], now: int) -> list[Progress]:
@@ -266,7 +267,7 @@ def _progress(facts: _Facts, tally: dict[str, int], held: tuple[Held, ...], now:
     if left > COUNTED:
         left = max(left, responses.get("planned", 0) + responses.get("deferred", 0))
     state = _state(facts, left, expired=responses.get("stopped_expired", 0), now=now)
-    over = state in ("completed", "open", "stopped", "expired") and not left
+    over = state in ("completed", "stopped", "expired") and not left
     told = state in ("paused", "stopped")
     return Progress(
         mailing=facts.mailing,

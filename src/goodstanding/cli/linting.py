@@ -25,7 +25,7 @@ def lint(
     what: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[MAILING | FILE…]",
+            metavar="MAILING|FILE",
             help="The name of a mailing that is kept; or its template files, .html and .txt.",
         ),
     ] = None,

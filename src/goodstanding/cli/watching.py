@@ -314,9 +314,12 @@ def stands_still(now: Progress) -> str | None:
         expired = now.responses.get("stopped_expired", 0) + now.left
         return f"{name} has expired: {expired:,} were not sent."
     if now.state == "held":
-        held = "; ".join(f"{each.provider}: {each.why}" for each in now.held)
+        first, *more = now.held
+        places = sorted({each.provider for each in more} - {first.provider})
+        too = f", and at {', '.join(places)}" if places else ""
         return (
-            f"The brake holds the {now.left:,} that {name} has left ({held})."
+            f"The brake holds the {now.left:,} that {name} has left, at {first.provider}"
+            f" ({first.why}){too}."
             f' goodstanding release {what} --reason "…" lets them go.'
         )
     return None

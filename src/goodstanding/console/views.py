@@ -56,7 +56,9 @@ def guarded(view: View[P]) -> View[P]:
 def overview(request: HttpRequest) -> HttpResponse:
     """The newest sends, where all addresses stand, and what could not be understood."""
     mailings = progress.newest(time.time_ns() // 1000)
-    under_way = any(mailing.of.goes_on for mailing in mailings)
+    to_send = [mailing.of.state for mailing in mailings if mailing.of.goes_on]
+    # What starts some day is nothing to watch.
+    under_way = any(state != "scheduled" for state in to_send)
     paused = request.GET.get("refresh") == "off"
     context: dict[str, Any] = {
         "mailings": mailings,
@@ -64,6 +66,7 @@ def overview(request: HttpRequest) -> HttpResponse:
         "standings": standings.now_standing(),
         "unread": unread.now_unread(),
         "workers": len(liveness.alive()),
+        "to_send": bool(to_send),
         "under_way": under_way,
         "paused": paused,
         "refresh": REFRESH_SECONDS if under_way and not paused else None,
