@@ -152,7 +152,8 @@ def main() -> None:
         from django.conf import settings
 
         for database in settings.DATABASES.values():
-            database["OPTIONS"]["timeout"] = given.lock_timeout
+            if "timeout" in database["OPTIONS"]:
+                database["OPTIONS"]["timeout"] = given.lock_timeout
     for text in given.set:
         place, _, number = text.partition("=")
         module, _, name = place.partition(":")

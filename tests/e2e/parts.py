@@ -82,15 +82,15 @@ class Installation:
         return "DATABASE_URL" not in self.environment
 
     def settings(self, relay: int, more: str = "") -> None:
-        """Lead its lane to the pretend internet."""
+        """Lead its lane to the pretend internet; ``more`` of the file, after the lane's own."""
         (self.home / "hasty.toml").write_text(
             'base = "default"\n[retry]\nfirst = "1s"\nunreachable = "1s"\nlongest = "4s"\n'
         )
         (self.home / "goodstanding.toml").write_text(
             f'policy = "{self.home / "hasty.toml"}"\n'
             'sender_address = "news@example.com"\npostal_address = "1 Example Street"\n'
-            f'{more}\n[lanes.main]\nhost = "127.0.0.1"\nport = {relay}\nstarttls = "never"\n'
-            f"connections = {CONNECTIONS}\n"
+            f'[lanes.main]\nhost = "127.0.0.1"\nport = {relay}\nstarttls = "never"\n'
+            f"connections = {CONNECTIONS}\n{more}"
         )
         (self.home / "body.txt").write_text("{{ postal_address }} {{ unsubscribe_url }}")
 
@@ -122,11 +122,14 @@ class Installation:
         said = ["--subject", f"About {name}", "--text", "body.txt", "--no-wait"]
         return self.run("send", name, *said, **more)
 
-    def work(self, at: tuple[str, int] | None = None, *changed: str) -> subprocess.Popen[bytes]:
+    def work(
+        self, at: tuple[str, int] | None = None, *changed: str, listen: bool = False
+    ) -> subprocess.Popen[bytes]:
         """Start a worker, to die at that passage of a point."""
+        ear = "--listen" if listen else "--no-listen"
         with (self.home / "worker.log").open("ab") as log:
             worker = subprocess.Popen(
-                self.command("worker", "--no-listen", at=at, changed=changed),
+                self.command("worker", ear, at=at, changed=changed),
                 env=self.environment,
                 cwd=self.home,
                 stdout=log,

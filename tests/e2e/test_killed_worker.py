@@ -103,7 +103,7 @@ def test_killed_once_at_every_point(installation: Installation, slow: Office) ->
 @pytest.mark.parametrize(
     ("kills", "workers"),
     [
-        (3, 2),
+        pytest.param(4, 2, marks=long),
         pytest.param(30, 2, marks=long),
         pytest.param(30, 4, marks=long),
     ],

@@ -1,0 +1,283 @@
+"""The database away, the disk full, connections cut: all waits, and then all goes on."""
+
+from __future__ import annotations
+
+import logging
+import os
+import pwd
+import resource
+import shlex
+import shutil
+import signal
+import sqlite3
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
+
+import psycopg
+import pytest
+from psycopg import sql
+
+from tests import postgres
+from tests.e2e.conftest import RECIPIENTS
+from tests.e2e.parts import CONNECTIONS, Installation, Office, check, office, wait_for
+
+AWAY = "the database is not to be had"
+
+_log = logging.getLogger(__name__)
+
+
+def is_away(installation: Installation) -> bool:
+    return AWAY in installation.log()
+
+
+@contextmanager
+def nobody_lets_in(installation: Installation) -> Iterator[None]:
+    """PostgreSQL ends every session of the database, and lets in nobody."""
+    parts = urlsplit(installation.environment["DATABASE_URL"])
+    name = parts.path.strip("/")
+    statement = sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS {}")
+    server = parts._replace(path="/postgres").geturl()
+    with psycopg.connect(server, autocommit=True) as connection:
+        for allowed in (False, True):
+            allow = sql.SQL("true" if allowed else "false")
+            connection.execute(statement.format(sql.Identifier(name), allow))
+            if not allowed:
+                connection.execute(
+                    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s",
+                    [name],
+                )
+                yield
+
+
+@contextmanager
+def written_by_another(installation: Installation) -> Iterator[None]:
+    """Another process has begun to write to SQLite's file, and does not come to an end."""
+    path = installation.home / "goodstanding.sqlite3"
+    with closing(sqlite3.connect(path, timeout=60, isolation_level=None)) as connection:
+        connection.execute("BEGIN EXCLUSIVE")
+        yield
+        connection.execute("ROLLBACK")
+
+
+def test_the_database_is_away_for_a_while(installation: Installation, slow: Office) -> None:
+    installation.send()
+    # With SQLite workers wait for the writer for so many seconds before they say something.
+    impatient = ["--lock-timeout", "1"]
+    workers = [installation.work(None, *impatient) for _ in range(2)]
+    wait_for(lambda: slow.accepted() >= 40)
+    away = written_by_another if installation.is_sqlite else nobody_lets_in
+    with away(installation):
+        time.sleep(3)
+        before = slow.accepted()
+        time.sleep(0.5)
+        assert slow.accepted() == before < RECIPIENTS, "something leaves without its fence"
+    installation.wait()
+    for worker in workers:
+        assert installation.stop(worker) == 0
+    assert is_away(installation)
+    # Nobody died: whatever was said meanwhile was kept, and is recorded.
+    check(installation, slow, RECIPIENTS, lost_at_most=0)
+
+
+@pytest.mark.soak
+def test_sqlite_is_written_by_another_for_longer_than_anybody_waits(
+    installation: Installation, slow: Office
+) -> None:
+    if not installation.is_sqlite:
+        pytest.skip("of SQLite alone")
+    installation.send()
+    worker = installation.work()
+    wait_for(lambda: slow.accepted() >= 40)
+    with written_by_another(installation):
+        time.sleep(65)
+    installation.wait()
+    assert installation.stop(worker) == 0
+    assert is_away(installation)
+    check(installation, slow, RECIPIENTS, lost_at_most=0)
+
+
+class Server:
+    """A PostgreSQL of one's own, to be stopped."""
+
+    def __init__(self, url: str) -> None:
+        [folder] = parse_qs(urlsplit(url).query)["host"]
+        [lock] = Path(folder).glob(".s.PGSQL.*.lock")
+        pid, data = lock.read_text().splitlines()[:2]
+        self._pid, self._data = int(pid), Path(data)
+        self._command = shlex.split((self._data / "postmaster.opts").read_text())
+        self._owner = pwd.getpwuid(self._data.stat().st_uid)
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def crash(self) -> None:
+        """Stop without tidying up, as when the power fails."""
+        os.kill(self._pid, signal.SIGQUIT)
+        wait_for(lambda: not (self._data / "postmaster.pid").exists() or not self._runs())
+
+    def start(self) -> None:
+        """Begin again, with what is on disk."""
+        self._process = subprocess.Popen(
+            self._command,
+            cwd=self._data,
+            user=self._owner.pw_uid if os.getuid() == 0 else None,
+            group=self._owner.pw_gid if os.getuid() == 0 else None,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        self._pid = self._process.pid
+
+    def everybody(self) -> list[int]:
+        """Its processes."""
+        children = Path(f"/proc/{self._pid}/task/{self._pid}/children").read_text()
+        return [self._pid, *map(int, children.split())]
+
+    def end(self) -> None:
+        if self._process is not None:
+            self._process.send_signal(signal.SIGQUIT)
+            self._process.wait(30)
+
+    def _runs(self) -> bool:
+        try:
+            return Path(f"/proc/{self._pid}/stat").read_text().split()[2] != "Z"
+        except OSError:
+            return False
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(400)
+@pytest.mark.parametrize("how", ["crashes", "hangs"])
+def test_postgresql_is_away_for_a_minute(
+    bare: Installation, slow: Office, pytestconfig: pytest.Config, how: str
+) -> None:
+    if bare.is_sqlite:
+        pytest.skip("of PostgreSQL alone")
+    with postgres.running() as url, postgres.fresh_database(url) as database:
+        installation = Installation({**bare.environment, "DATABASE_URL": database})
+        installation.settings(slow.relay)
+        installation.run("import-contacts", "people.csv")
+        server = Server(url)
+        try:
+            installation.send()
+            workers = [installation.work() for _ in range(2)]
+            wait_for(lambda: slow.accepted() >= 60)
+            if how == "crashes":
+                server.crash()
+                time.sleep(60)
+                server.start()
+            else:
+                stopped = server.everybody()
+                for pid in stopped:
+                    os.kill(pid, signal.SIGSTOP)
+                time.sleep(70)
+                for pid in stopped:
+                    os.kill(pid, signal.SIGCONT)
+            time.sleep(1)
+            wait_for(lambda: _answers(installation))
+            installation.wait()
+            for worker in workers:
+                assert installation.stop(worker) == 0
+            counted = check(installation, slow, RECIPIENTS, lost_at_most=0)
+            _log.info("%s for a minute: %d lost", how, counted["lost"])
+        finally:
+            installation.end()
+            server.end()
+
+
+def _answers(installation: Installation) -> bool:
+    try:
+        installation.left()
+    except psycopg.OperationalError:
+        return False
+    return True
+
+
+def test_the_disk_is_full(installation: Installation, slow: Office) -> None:
+    """No file of the worker's may grow: to SQLite that is a disk without space."""
+    if not installation.is_sqlite:
+        pytest.skip("PostgreSQL's disk is another's")
+    installation.send()
+    worker = installation.work()
+    wait_for(lambda: slow.accepted() >= 40)
+    log = (installation.home / "goodstanding.sqlite3-wal").stat().st_size
+    _, most = resource.prlimit(worker.pid, resource.RLIMIT_FSIZE)
+    resource.prlimit(worker.pid, resource.RLIMIT_FSIZE, (log, most))
+    wait_for(lambda: is_away(installation))
+    before = slow.accepted()
+    time.sleep(2)
+    assert slow.accepted() <= before + CONNECTIONS < RECIPIENTS, "something leaves without fence"
+    resource.prlimit(worker.pid, resource.RLIMIT_FSIZE, (most, most))
+    installation.wait()
+    assert installation.stop(worker) == 0
+    check(installation, slow, RECIPIENTS, lost_at_most=0)
+
+
+@pytest.fixture
+def small_disk(bare: Installation, tmp_path: Path) -> Iterator[Installation]:
+    """The installation on a disk of a few megabytes."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=12m", "tmpfs", disk], check=False, capture_output=True
+    )
+    if mounted.returncode:
+        pytest.skip("only root can mount a small disk")
+    try:
+        shutil.copytree(bare.home, disk, dirs_exist_ok=True)
+        installation = Installation({**bare.environment, "GOODSTANDING_HOME": str(disk)})
+        yield installation
+        installation.end()
+    finally:
+        subprocess.run(["umount", "-l", disk], check=True)
+
+
+@pytest.mark.soak
+def test_a_small_disk_is_full_and_gets_space_again(small_disk: Installation, slow: Office) -> None:
+    if not small_disk.is_sqlite:
+        pytest.skip("PostgreSQL's disk is another's")
+    small_disk.settings(slow.relay)
+    small_disk.send()
+    workers = [small_disk.work() for _ in range(2)]
+    wait_for(lambda: slow.accepted() >= 40)
+    ballast = small_disk.home / "ballast"
+    with ballast.open("wb", buffering=0) as file:
+        while True:
+            try:
+                file.write(b"x" * 4096)
+            except OSError:
+                break
+    time.sleep(8)
+    left = small_disk.left()
+    ballast.unlink()
+    assert left > 0
+    small_disk.wait()
+    for worker in workers:
+        assert small_disk.stop(worker) == 0
+    assert "full" in small_disk.log() or is_away(small_disk)
+    check(small_disk, slow, RECIPIENTS, lost_at_most=0)
+
+
+def test_connections_are_cut_at_once_before_the_dot_and_after_it(
+    bare: Installation, tmp_path: Path
+) -> None:
+    cuts = ("--slow", "20", "--cut-before-dot", "0.1", "--cut-after-dot", "0.1")
+    with office(tmp_path, "--only", "accepts", *cuts) as opened:
+        bare.settings(opened.relay, "[lanes.main.limits.default]\nadapts = false\n")
+        bare.send()
+        worker = bare.work()
+        wait_for(lambda: opened.accepted() >= 40)
+        opened.tell("weather", provider="*", state="down", seconds=1.5)
+        bare.wait()
+        assert bare.stop(worker) == 0
+        # Whoever is hung up on at once is tried again.
+        turned_away = [line for line in opened.book("cut_before_dot") if line.get("weather")]
+        before = [line for line in opened.book("cut_before_dot") if not line.get("weather")]
+        after = opened.book("cut_after_dot")
+        assert min(len(turned_away), len(before), len(after)) > 5
+        # Content and dot leave in one stroke: whatever is cut from then on nobody knows of.
+        counted = check(bare, opened, RECIPIENTS, lost_at_most=len(before) + len(after))
+        assert counted["lost"] >= len(after)
+        _log.info("%d cut before, %d after, %d lost", len(before), len(after), counted["lost"])
