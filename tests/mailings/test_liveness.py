@@ -260,3 +260,19 @@ def test_a_session_that_is_idle_in_a_transaction_comes_to_an_end() -> None:
         )
         [timeout] = cursor.fetchone()
     assert 0 < timeout < liveness.GONE_AFTER
+
+
+@pytest.mark.parametrize("shares", [True, False])
+def test_no_worker_begins_where_a_pooler_shares_its_session(
+    monkeypatch: pytest.MonkeyPatch, shares: bool
+) -> None:
+    """What a pooler calls the session is not what the server does; others may be given it."""
+    if connection.vendor == "sqlite":
+        pytest.skip("a file has no sessions")
+    monkeypatch.setattr(liveness, "_answers", lambda via: -1 if shares or via is connection else -2)
+    if shares:
+        with pytest.raises(liveness.SharedSession, match="past it"):
+            Lifeline(NOW)
+        assert not Worker.objects.exists()
+    else:
+        Lifeline(NOW).let_go()

@@ -155,11 +155,12 @@ def _work(
     """Run a worker until it is told to stop, or the web server has ended on its own.
 
     Raises:
-        Stop: mail cannot be heard, or there is no web server any more.
+        Stop: mail cannot be heard, a lock cannot be held, or there is no web server any more.
     """
     import asyncio
 
     log_with_structlog()
+    from goodstanding.mailings.liveness import SharedSession
     from goodstanding.worker import CannotListen, Worker
 
     async def run() -> bool:
@@ -176,5 +177,5 @@ def _work(
     try:
         if not asyncio.run(run()) and web is not None:
             raise Stop(f"The web server ended on its own, with status {web.returncode}.")
-    except CannotListen as error:
+    except (CannotListen, SharedSession) as error:
         raise Stop(str(error)) from error

@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from django.conf import settings
 from django.db import OperationalError, connection, transaction
@@ -34,10 +34,19 @@ BEATS: Final = 12
 """How often a worker says within ``GONE_AFTER`` that it is there."""
 
 
+class SharedSession(Exception):
+    """A pooler gives every transaction another session: no lock can be held."""
+
+
 class Lifeline:
-    """This process's lock, held until ``let_go`` or the process's end."""
+    """This process's lock, held until ``let_go`` or the process's end.
+
+    Raises:
+        SharedSession: DATABASE_URL leads through a pooler that does not pool sessions.
+    """
 
     def __init__(self, now: int) -> None:
+        _see_whose_session()
         self._now = now
         self.worker, self._held = self._begin()
         self._seen_at = self._steady_since = _clock()
@@ -179,6 +188,36 @@ def bury(dead: Mapping[int, int | None]) -> list[int]:
             if cursor.rowcount:
                 buried.append(worker)
     return buried
+
+
+def _see_whose_session() -> None:
+    """See that the session is this connection's own.
+
+    Raises:
+        SharedSession: it is not.
+    """
+    if connection.vendor == "sqlite" or _answers(connection) == _session():
+        return
+    # There is a pooler. If it gave us the session for good, nobody else can have it meanwhile.
+    other = connection.copy()
+    try:
+        other.set_autocommit(False)
+        before = _answers(connection)
+        if before == _answers(other) or before != _answers(connection):
+            raise SharedSession(
+                "DATABASE_URL leads through a pooler that shares sessions out by transaction, and a"
+                " worker's lock belongs to its session: let it pool sessions, or go past it."
+            )
+        other.rollback()
+    finally:
+        other.close()
+
+
+def _answers(via: Any) -> int:
+    """The server's process that answers now."""
+    with via.cursor() as cursor:
+        cursor.execute("SELECT pg_backend_pid()")
+        return int(cursor.fetchone()[0])
 
 
 def _forget(workers: Iterable[int]) -> None:
