@@ -32,6 +32,7 @@ class Town:
 
     def __init__(self) -> None:
         self.taken: Counter[str] = Counter()
+        self.slow = 0.1  # seconds for each
 
     async def handle_DATA(
         self,
@@ -40,7 +41,7 @@ class Town:
         envelope: Envelope,
     ) -> str:
 
-        await asyncio.sleep(0.1)
+        await asyncio.sleep(self.slow)
         self.taken[envelope.rcpt_tos[0]] += 1
         return "250 OK"
 
@@ -223,6 +224,7 @@ def test_when_the_worker_that_was_sending_dies_it_goes_on_itself(
 
 
 def test_paused_by_somebody_it_does_not_wait_for_ever(shop: dict[str, str], town: Town) -> None:
+    town.slow = 1.0  # the commands take their time, too
     sending = begin(shop, "send", "news", "--subject", "News", "--text", "body.txt", "--json")
     wait_for(town, 3)
     paused = command(shop, "pause", "news", "--reason", "wrong price", "--by", "ann", "--json")

@@ -215,6 +215,8 @@ def _send(
         nonlocal quiet_looks
         if server.poll() is not None or time.monotonic() > end:
             raise Stop(f"The demonstration did not come to its end; {folder / 'serve.log'} tells.")
+        if (why := watching.stands_still(now)) is not None:
+            raise Stop(why)
         at_rest = now.is_settled and not progress.unheard() and not _under_way(office)
         quiet_looks = quiet_looks + 1 if at_rest else 0
         # What the other side has just done may not have reached us: look again before believing it.
