@@ -354,3 +354,47 @@ def test_one_person_writes_to_another(run: Run) -> None:
     unknown = run("write", "ann@example.com", *said)
     assert (unknown.status, unknown.err) == (1, "There is no merge field 'price'.\n")
     assert run("write", "ann@example.com", *said[2:]).status == 2, "an author is needed"
+
+
+def test_a_sequence_is_paused_and_stopped_by_its_name(run: Run) -> None:
+    Path("welcome.toml").write_text(
+        'name = "welcome"\nstarts_on = "opted_in"\n'
+        '[[steps]]\ndelay = "0s"\nsubject = "Welcome"\ntext = "hello.txt"\n'
+    )
+    Path("hello.txt").write_text("Hello {{ unsubscribe_url }} {{ postal_address }}\n")
+    assert run("sequence", "welcome.toml").status == 0
+    for command, course in (("pause", "paused"), ("resume", "running"), ("stop", "stopped")):
+        done = run(command, "welcome", "--reason", "x", "--json")
+        assert (done.status, done.items) == (0, [{"sequence": "welcome", "course": course}])
+    again = run("resume", "welcome", "--reason", "x")
+    assert (again.status, again.out) == (1, "")
+    assert again.err == "The sequence 'welcome' is stopped already.\n"
+
+
+# lint
+
+
+def test_a_mailing_that_is_kept_is_looked_at_by_its_name(run: Run) -> None:
+    Path("june.html").write_text(
+        '<html lang="en"><body><script>x</script><p>Hi {{ first_name }}</p>'
+        '<p><a href="{{ unsubscribe_url }}">Leave</a> {{ postal_address }}</p></body></html>'
+    )
+    assert run("send", "june", "--subject", "Hats", "--html", "june.html", "--no-wait").status == 0
+    kept = run("lint", "june", "--json")
+    files = run("lint", "june.html", "--subject", "Hats", "--json")
+    assert (kept.status, files.status) == (1, 1)
+    assert kept.items == files.items
+    assert "active_content" in {each["rule"] for each in kept.items}
+    template(run, "receipt")
+    rules = {each["rule"] for each in run("lint", "receipt", "--json").items}
+    assert "content" not in rules, "its own fields are no mistake"
+    for arguments, part in (
+        (["july"], "There is no mailing 'july'"),
+        (["june", "--subject", "x"], "has its own subject"),
+        (["june.html"], "Say the subject too"),
+        (["june.html", "june.html", "--subject", "x"], "one .html file"),
+        ([], "a mailing's name"),
+    ):
+        wrong = run("lint", *arguments)
+        assert (wrong.status, wrong.out) == (2, "")
+        assert part in wrong.err

@@ -187,7 +187,8 @@ def _say_of_sequence(name: str, to: str, *, as_json: bool) -> None:
 def _no(name: str, error: Exception) -> Exception:
     """The error for a name that there is not, or for a course that does not lead there."""
     from goodstanding.ledger.models import Mailing
+    from goodstanding.mailings import sequences
 
     sentence = f"{str(error)[:1].upper()}{str(error)[1:]}."
-    known = Mailing.objects.filter(name=name).exists()
+    known = Mailing.objects.filter(name=name).exists() or sequences.exists(name)
     return Refused(sentence) if known else BadInput(sentence)
