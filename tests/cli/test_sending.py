@@ -5,8 +5,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
+import pty
 import signal
 import socket
 import subprocess
@@ -242,3 +244,36 @@ def test_paused_by_somebody_it_does_not_wait_for_ever(shop: dict[str, str], town
     assert stopped["sent"] == len(town.taken)
     [report] = command(shop, "report", "mailing", "news", "--json").items
     assert report["responses"] == {"sent": stopped["sent"], "stopped": PEOPLE - stopped["sent"]}
+
+
+def test_on_a_terminal_there_is_a_bar_with_rate_providers_and_the_skipped(
+    shop: dict[str, str], town: Town
+) -> None:
+    ours, theirs = pty.openpty()
+    sending = subprocess.Popen(
+        [
+            *(sys.executable, "-m", "goodstanding", "send", "news", "--subject", "News"),
+            *("--text", "body.txt", "--json"),
+        ],
+        env={**shop, "TERM": "xterm", "COLUMNS": "120", "NO_COLOR": "1"},
+        cwd=shop["GOODSTANDING_HOME"],
+        stdout=subprocess.PIPE,
+        stderr=theirs,
+        text=True,
+    )
+    os.close(theirs)
+    shown = b""
+    with contextlib.suppress(OSError):  # what a closed terminal reads as
+        while chunk := os.read(ours, 65536):
+            shown += chunk
+    os.close(ours)
+    out, _ = sending.communicate(timeout=20)
+    assert sending.returncode == 0
+    assert json.loads(out)["sent"] == PEOPLE
+    seen = shown.decode()
+    assert "news: sending" in seen
+    assert f"/{PEOPLE}" in seen
+    assert "mails/s" in seen
+    assert "bigmail.example" in seen
+    assert "at full speed" in seen
+    assert "2 skipped: never opted in 1, no address 1" in seen
