@@ -137,31 +137,67 @@ def run(*arguments: str, **environment: str) -> dict[str, Any]:
     return said
 
 
+class Beside:
+    """A module of this package that runs in a process beside; it has said that it is ready."""
+
+    def __init__(self, *arguments: str, **environment: str) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", *arguments],
+            cwd=ROOT,
+            env=_clean() | environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._input, self._output = self._process.stdin, self._process.stdout
+        if not self._output.readline():
+            self.end()
+            raise RuntimeError(f"{' '.join(arguments)} did not begin")
+
+    def begin(self) -> None:
+        """Tell it to go ahead."""
+        self._input.write(b"\n")
+        self._input.flush()
+
+    def end(self) -> bytes:
+        """End its standard input and wait until it is done; what it printed since it was ready."""
+        self._input.close()
+        said = self._output.read()
+        self._output.close()
+        self._process.wait()
+        return said
+
+
 @contextmanager
 def beside(*arguments: str, **environment: str) -> Iterator[dict[str, Any]]:
-    """Run a module of this package beside; what it gives is filled with the JSON it prints.
-
-    It begins by printing a line, and ends when its standard input does.
-    """
+    """Run a module of this package beside; what it gives is filled with the JSON it prints."""
     said: dict[str, Any] = {}
-    process = subprocess.Popen(
-        [sys.executable, "-m", *arguments],
-        cwd=ROOT,
-        env=_clean() | environment,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-    )
-    assert process.stdin is not None
-    assert process.stdout is not None
+    process = Beside(*arguments, **environment)
     try:
-        process.stdout.readline()
         yield said
     finally:
-        process.stdin.close()
-        rest = process.stdout.read()
-        process.stdout.close()
-        process.wait(30)
-    said |= msgspec.json.decode(rest)
+        printed = process.end()
+    said |= msgspec.json.decode(printed)
+
+
+def at_once(count: int, *arguments: str, **environment: str) -> list[dict[str, Any]]:
+    """Run so many of a module of this package at once; they are ready before any begins.
+
+    Raises:
+        RuntimeError: one failed; what it said is on standard error.
+    """
+    processes: list[Beside] = []
+    try:
+        for _ in range(count):
+            processes.append(Beside(*arguments, **environment))  # noqa: PERF401 - each to be ended
+        for each in processes:
+            each.begin()
+    finally:
+        printed = [each.end() for each in processes]
+    if not all(printed):
+        raise RuntimeError(f"{' '.join(arguments)} did not end well")
+    return [msgspec.json.decode(each) for each in printed]
 
 
 def _clean() -> dict[str, str]:

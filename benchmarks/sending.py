@@ -29,7 +29,8 @@ _Pair = tuple[dict[str, Any], dict[str, Any]]
 def measure(
     *,
     messages: int = 20_000,
-    connections: int = 20,
+    connections: int = 50,
+    workers: int = 1,
     dkim: str | None = None,
     repeat: int = 3,
     databases: tuple[str, ...] = DATABASES,
@@ -38,8 +39,9 @@ def measure(
 ) -> list[Figure]:
     """Measure it, each repeat right after its yardstick; a figure for each database.
 
-    ``dkim``: the kind of key to sign with, ``rsa`` or ``ed25519``. ``profile``: where to write what
-    each thread did, for ``pstats``.
+    ``connections``: of the yardstick, and of all ``workers`` together. ``dkim``: the kind of key to
+    sign with, ``rsa`` or ``ed25519``. ``profile``: where to write what each thread did, for
+    ``pstats``.
     """
     found: dict[str, list[_Pair]] = {name: [] for name in databases}
     with tempfile.TemporaryDirectory(prefix="goodstanding-bench-") as name, ExitStack() as stack:
@@ -52,7 +54,7 @@ def measure(
             for database in databases:
                 bare = _bare(ready, connections, messages)
                 with measuring.database(database, server) as place:
-                    ours = _ours(place, messages, connections, key, profile)
+                    ours = _ours(place, messages, connections, workers, key, profile)
                 found[database].append((ours, bare))
                 if tell is not None:
                     tell.print(f"  {database}: {_said(messages, ours, bare)}")
@@ -72,9 +74,9 @@ def _said(messages: int, ours: dict[str, Any], bare: dict[str, Any]) -> str:
 def _make_ready(file: Path, messages: int, connections: int, key: Path | None) -> None:
     """Send once, not timed, to a sink that keeps the messages."""
     with measuring.database("sqlite", "") as place, sink.running(keep=file) as to:
-        _configure(place, to.port, connections, key)
+        _configure(place, to.port, connections, 1, key)
         measuring.run(_PROCESS, "prepare", str(messages), **place)
-        measuring.run(_PROCESS, "send", **place)
+        measuring.at_once(1, _PROCESS, "send", **place)
     if to.messages != messages:
         raise RuntimeError(f"{messages} messages were planned, and {to.messages} came")
 
@@ -91,20 +93,29 @@ def _ours(
     place: dict[str, str],
     messages: int,
     connections: int,
+    workers: int,
     key: Path | None,
     profile: Path | None,
 ) -> dict[str, Any]:
     more = ["--profile", str(profile)] if profile is not None else []
     with sink.running() as to:
-        _configure(place, to.port, connections, key)
-        measuring.run(_PROCESS, "prepare", str(messages), **place)
-        said = measuring.run(_PROCESS, "send", *more, **place)
-    if not messages == said["messages"] == said["sent"] == (to.messages or messages):
-        raise RuntimeError(f"{messages} messages; the sink took {to.messages}, and {said}")
-    return said
+        _configure(place, to.port, connections, workers, key)
+        planned = measuring.run(_PROCESS, "prepare", str(messages), **place)["planned"]
+        found = measuring.at_once(workers, _PROCESS, "send", *more, **place)
+    sent = max(each["sent"] for each in found)
+    if not messages == planned == sent == (to.messages or messages):
+        raise RuntimeError(
+            f"{messages} messages: {planned} planned, {sent} sent, {to.messages} came"
+        )
+    return max(found, key=lambda each: float(each["seconds"])) | {
+        "memory": max(each["memory"] for each in found),
+        "processor": sum(each["processor"] for each in found),
+    }
 
 
-def _configure(place: dict[str, str], port: int, connections: int, key: Path | None) -> None:
+def _configure(
+    place: dict[str, str], port: int, connections: int, workers: int, key: Path | None
+) -> None:
     """The settings: all as they are where nothing is said, but for where the sink is."""
     signing = ""
     if key is not None:
@@ -115,7 +126,7 @@ def _configure(place: dict[str, str], port: int, connections: int, key: Path | N
         'postal_address = "1 High Street, Anytown"\n'
         'base_url = "https://go.shop.example"\n'
         f'bounce_domain = "bounces.shop.example"\nmx_lookup = false\n{signing}'
-        f'[lanes.main]\nhost = "127.0.0.1"\nport = {port}\nconnections = {connections}\n'
+        f'[lanes.main]\nhost = "127.0.0.1"\nport = {port}\nconnections = {connections // workers}\n'
         f"[lanes.main.limits.default]\nconnections = {connections}\n",
         encoding="utf-8",
     )
@@ -160,7 +171,8 @@ def _figure(database: str, messages: int, found: list[_Pair]) -> Figure:
 def main(
     messages: Annotated[int, typer.Option(min=10, help="How many.")] = 20_000,
     database: Annotated[list[str] | None, typer.Option(help="sqlite, postgresql.")] = None,
-    connections: Annotated[int, typer.Option(min=1, help="To the sink, at once.")] = 20,
+    connections: Annotated[int, typer.Option(min=1, help="To the sink, at once.")] = 50,
+    workers: Annotated[int, typer.Option(min=1, help="Processes that share the work.")] = 1,
     dkim: Annotated[str | None, typer.Option(help="Sign with a key: rsa, ed25519.")] = None,
     repeat: Annotated[int, typer.Option(min=1, help="How often; the median counts.")] = 3,
     profile: Annotated[
@@ -177,6 +189,7 @@ def main(
     figures = measure(
         messages=messages,
         connections=connections,
+        workers=workers,
         dkim=dkim,
         repeat=repeat,
         databases=tuple(database or DATABASES),

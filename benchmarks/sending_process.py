@@ -51,18 +51,22 @@ def prepare(messages: int) -> None:
 
 @app.command()
 def send(profile: Path | None = None) -> None:
-    """Run a worker until all that is planned has left, timed from its first loop on."""
+    """Run a worker until all that is planned has left, timed from its first loop on.
+
+    It says that it is ready, and begins when it is told to: with a line on standard input.
+    """
     _set_up()
     from goodstanding import bounces
     from goodstanding.worker import Worker
 
     # What a worker does once in its life: the rules are compiled.
     bounces.read_reply("550 5.1.1 Unknown user")
-    planned = _left()
     before, _ = memory_mb()
+    print("ready", flush=True)
+    sys.stdin.readline()
     with _profiled(profile):
         found = asyncio.run(_until_all_left(Worker()))
-    _print(messages=planned, memory=memory_mb()[1], memory_before=before, sent=_sent(), **found)
+    _print(memory=memory_mb()[1], memory_before=before, sent=_sent(), **found)
 
 
 @app.command()
