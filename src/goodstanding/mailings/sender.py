@@ -413,7 +413,8 @@ def _take_over(lifeline: liveness.Lifeline) -> None:
         with transaction.atomic():
             buried = liveness.bury(dead)
             ready, lost = outbox.recover(buried, present())
-    _log.warning("took over from dead workers", workers=len(buried), ready=ready, lost=lost)
+    if buried:
+        _log.warning("took over from dead workers", workers=len(buried), ready=ready, lost=lost)
 
 
 async def _rest(stopping: asyncio.Event, seconds: float) -> None:
