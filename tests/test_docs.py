@@ -26,10 +26,10 @@ from goodstanding.core.categories import CATEGORIES
 from goodstanding.core.events import KINDS
 from goodstanding.core.gate import REASONS
 from goodstanding.core.standings import STATUSES
+from goodstanding.mailings import sequence_files
 from goodstanding.mailings.braking import Brake
 from goodstanding.mailings.lanes import Lane
 from goodstanding.mailings.pacing import Limits
-from goodstanding.mailings import sequence_files
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]

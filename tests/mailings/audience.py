@@ -17,6 +17,7 @@ from goodstanding.ledger import models
 from goodstanding.ledger.recording import record
 from goodstanding.mailings import checking, contents, outbox, planning
 from goodstanding.mailings.contents import Draft
+from goodstanding.mailings.models import Outbox
 
 DAY = 86_400 * SECOND
 NOW = 1_790_000_000 * SECOND  # 2026-09-21 14:13:20 UTC
@@ -86,6 +87,12 @@ def claimed(worker: int, most: int, now: int) -> list[outbox.Claim]:
         if len(claims) < most:
             claims += outbox.claim(worker, [outbox.Share(lot, most - len(claims))], now)
     return claims
+
+
+def pending(mailing_id: int | None = None) -> int:
+    """How many have still to leave, of one mailing or of all."""
+    rows = Outbox.objects.all()
+    return (rows if mailing_id is None else rows.filter(mailing_id=mailing_id)).count()
 
 
 def event_of(claim: outbox.Claim, kind: str, at: int, **detail: object) -> Event:

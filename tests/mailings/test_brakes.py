@@ -111,8 +111,8 @@ def test_let_go_it_counts_anew(me: int, audience: int) -> None:
     assert lots()["one.example"]
     assert at(claimed(me, 80, NOW), "one.example") == []
 
-    assert brakes.release(audience, "two.example", "ann", NOW + SECOND) == []
-    assert brakes.release(audience, None, "ann", NOW + SECOND) == ["one.example"]
+    assert brakes.release(audience, "two.example", "ann", "asked them", NOW + SECOND) == []
+    assert brakes.release(audience, None, "ann", "asked them", NOW + SECOND) == ["one.example"]
     assert mine.found(NOW + LOOK_BACK) == {}, "what was counted before is forgiven"
     again = at(claimed(me, 80, NOW + SECOND), "one.example")
     assert len(again) == 10

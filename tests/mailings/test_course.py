@@ -18,6 +18,7 @@ from tests.mailings.audience import (
     event_of,
     kinds,
     mailing,
+    pending,
     people,
     planned,
 )
@@ -83,7 +84,7 @@ def test_what_is_stopped_leaves_nothing_claimed_and_says_so_of_each(me: int) -> 
     # What was being handed over comes to its own end.
     outbox.commit([], [Outcome(c, (event_of(c, "sent", NOW),)) for c in in_hand], NOW)
     assert counted(made) == {"stopped": 4, "sent": 1}
-    assert outbox.pending() == 0
+    assert pending() == 0
     assert not course.end(NOW)
     assert rebuilding.rebuild(NOW, verify=True) == []
 

@@ -17,7 +17,7 @@ from goodstanding.mailings import outbox, outcomes
 from goodstanding.mailings.lanes import Lane
 from goodstanding.mailings.models import Worker
 from goodstanding.mailings.outbox import Claim
-from tests.mailings.audience import DAY, NOW, claimed, counted, people, planned, response
+from tests.mailings.audience import DAY, NOW, claimed, counted, pending, people, planned, response
 
 POLICY = policies.load("default")
 STAGES: tuple[Stage, ...] = ("connect", "mail", "rcpt", "data", "dot")
@@ -235,7 +235,7 @@ def test_where_it_leaves_the_address_in_the_end(
     me = Worker.objects.create(started_at=NOW, host="here", process=1).pk
     at = NOW
     tries = 0
-    while outbox.pending():
+    while pending():
         for mine in claimed(me, 10, at):
             tries += 1
             outcome = outcomes.judge(mine, handover, POLICY, at, Lane(direct=reports))

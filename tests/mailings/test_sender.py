@@ -37,6 +37,7 @@ from tests.mailings.audience import (
     kinds,
     mailing,
     opted_in,
+    pending,
     people,
     responses,
 )
@@ -101,7 +102,7 @@ def sendable(name: str = "news", **said: Any) -> int:
 
 
 def all_gone() -> bool:
-    return outbox.pending() == 0
+    return pending() == 0
 
 
 async def send(
@@ -314,7 +315,7 @@ def test_a_mailing_that_must_not_go_out_any_more_waits_and_the_others_go(
     async def run() -> None:
         async with aiosmtpd_server(Town()) as port:
             lanes(monkeypatch, port)  # the lane "bulk" is no more
-            await send(until=lambda: outbox.pending(other) == 0)
+            await send(until=lambda: pending(other) == 0)
 
     asyncio.run(run())
     assert counted(other) == {"sent": 3}
@@ -356,7 +357,7 @@ def test_stopped_in_the_middle_it_gives_back_and_finishes(
     begun = time.monotonic()
     asyncio.run(run())
     assert time.monotonic() - begun < 10
-    left = outbox.pending()
+    left = pending()
     assert 40 <= left <= 54
     assert set(Outbox.objects.values_list("state", "attempt", "token", "worker_id")) == {
         (State.READY, 0, None, None)

@@ -94,8 +94,8 @@ def release(
     if mailing is None:
         raise BadInput(f"There is no mailing {name!r}.")
     where = None if provider is None else providers.named(provider)
-    who = f"{by or parameters.login()}: {reason}"
-    released = brakes.release(mailing.pk, where, who, parameters.present())
+    who = by or parameters.login()
+    released = brakes.release(mailing.pk, where, who, reason, parameters.present())
     if not released:
         at = "" if where is None else f" at {where}"
         raise Refused(f"The brake holds nothing of {name}{at}.")

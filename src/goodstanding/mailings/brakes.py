@@ -143,7 +143,7 @@ def hold(lots: dict[int, str], now: int) -> None:
         )
 
 
-def release(mailing: int, provider: str | None, who: str, now: int) -> list[str]:
+def release(mailing: int, provider: str | None, who: str, why: str, now: int) -> list[str]:
     """Let go what the brake holds of a mailing, at one provider or all; the providers' names.
 
     From here on what comes back is counted anew.
@@ -158,9 +158,10 @@ def release(mailing: int, provider: str | None, who: str, now: int) -> list[str]
         held = dict(cursor.fetchall())
         cursor.execute(
             "UPDATE mailings_lot SET held_at = NULL, held_why = NULL, released_at = %s,"
-            " released_by = %s, released_handed = planned - (SELECT count(*) FROM mailings_outbox o"
+            " released_by = %s, released_why = %s,"
+            " released_handed = planned - (SELECT count(*) FROM mailings_outbox o"
             " WHERE o.mailing_id = mailings_lot.mailing_id AND o.lot_id = mailings_lot.id)"
             f" WHERE {bulk.among('id')}",
-            [now, who[:200], bulk.listed(held)],
+            [now, who[:200], why[:500], bulk.listed(held)],
         )
     return sorted(set(held.values()))

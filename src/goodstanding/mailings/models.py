@@ -96,6 +96,7 @@ class Lot(models.Model):
     held_why = models.CharField(max_length=500, null=True)
     released_at = models.BigIntegerField(null=True)
     released_by = models.CharField(max_length=200, null=True)
+    released_why = models.CharField(max_length=500, null=True)
     released_handed = models.IntegerField(db_default=0)
 
     class Meta:

@@ -200,17 +200,6 @@ def _take(
     ]
 
 
-def troubles(mailing: int) -> dict[str, int]:
-    """Why messages of the mailing wait although they were tried, the commonest reasons first."""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT trouble, count(*) FROM mailings_outbox WHERE mailing_id = %s"
-            " AND trouble IS NOT NULL GROUP BY trouble ORDER BY count(*) DESC, trouble LIMIT 5",
-            [mailing],
-        )
-        return dict(cursor.fetchall())
-
-
 def _due(cursor: CursorWrapper, lot: int, which: str, most: int, now: int) -> list[tuple[int, int]]:
     """The ids of a lot's deliveries that are due, with their addresses', locked till the commit."""
     if most <= 0:
@@ -303,16 +292,6 @@ def recover(dead: Sequence[int], now: int) -> tuple[int, int]:
         )
         _remove(cursor, [row[0] for row in handing])
         return ready, len(handing)
-
-
-def pending(mailing: int | None = None) -> int:
-    """How many deliveries have still to leave."""
-    with connection.cursor() as cursor:
-        if mailing is None:
-            cursor.execute("SELECT count(*) FROM mailings_outbox")
-        else:
-            cursor.execute("SELECT count(*) FROM mailings_outbox WHERE mailing_id = %s", [mailing])
-        return int(cursor.fetchone()[0])
 
 
 def _fence(cursor: CursorWrapper, claims: Sequence[Claim], now: int) -> set[int]:
