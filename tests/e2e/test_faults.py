@@ -135,7 +135,7 @@ class Server:
         children = Path(f"/proc/{self._pid}/task/{self._pid}/children").read_text()
         return [self._pid, *map(int, children.split())]
 
-    def end(self) -> None:
+    def close(self) -> None:
         if self._process is not None:
             self._process.send_signal(signal.SIGQUIT)
             self._process.wait(30)
@@ -155,36 +155,42 @@ def test_postgresql_is_away_for_a_minute(
 ) -> None:
     if bare.is_sqlite:
         pytest.skip("of PostgreSQL alone")
-    with postgres.running() as url, postgres.fresh_database(url) as database:
+    with (
+        postgres.running() as url,
+        closing(Server(url)) as server,
+        postgres.fresh_database(url) as database,
+    ):
         installation = Installation({**bare.environment, "DATABASE_URL": database})
-        installation.settings(slow.relay)
-        installation.run("import-contacts", "people.csv")
-        server = Server(url)
         try:
-            installation.send()
-            workers = [installation.work() for _ in range(2)]
-            wait_for(lambda: slow.accepted() >= 60)
-            if how == "crashes":
-                server.crash()
-                time.sleep(60)
-                server.start()
-            else:
-                stopped = server.everybody()
-                for pid in stopped:
-                    os.kill(pid, signal.SIGSTOP)
-                time.sleep(70)
-                for pid in stopped:
-                    os.kill(pid, signal.SIGCONT)
-            time.sleep(1)
-            wait_for(lambda: _answers(installation))
-            installation.wait()
-            for worker in workers:
-                assert installation.stop(worker) == 0
-            counted = check(installation, slow, RECIPIENTS, lost_at_most=0)
-            _log.info("%s for a minute: %d lost", how, counted["lost"])
+            lost = _away(installation, slow, server, how)
         finally:
             installation.end()
-            server.end()
+    _log.info("%s for a minute: %d lost", how, lost)
+
+
+def _away(installation: Installation, slow: Office, server: Server, how: str) -> int:
+    installation.settings(slow.relay)
+    installation.run("import-contacts", "people.csv")
+    installation.send()
+    workers = [installation.work() for _ in range(2)]
+    wait_for(lambda: slow.accepted() >= 60)
+    if how == "crashes":
+        server.crash()
+        time.sleep(60)
+        server.start()
+    else:
+        stopped = server.everybody()
+        for pid in stopped:
+            os.kill(pid, signal.SIGSTOP)
+        time.sleep(70)
+        for pid in stopped:
+            os.kill(pid, signal.SIGCONT)
+    time.sleep(1)
+    wait_for(lambda: _answers(installation))
+    installation.wait()
+    for worker in workers:
+        assert installation.stop(worker) == 0
+    return check(installation, slow, RECIPIENTS, lost_at_most=0)["lost"]
 
 
 def _answers(installation: Installation) -> bool:
