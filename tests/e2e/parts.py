@@ -52,6 +52,12 @@ class Office:
         lines = map(json.loads, self._book.read_bytes().splitlines())
         return [line for line in lines if line["did"] in did]
 
+    def of(self, *recipients: str) -> list[dict[str, Any]]:
+        """What it did for some recipients."""
+        return [
+            line for line in self.book("accepted", "deferred") if line["recipient"] in recipients
+        ]
+
     def taken(self) -> Counter[tuple[str, str]]:
         """How often each recipient was brought each mail."""
         return Counter((line["recipient"], line["hash"]) for line in self.book("accepted"))
@@ -205,6 +211,15 @@ class Installation:
         wait_for(lambda: self.workers_known() == [worker.pid])
         assert self.stop(worker) == 0, self.log()[-2000:]
 
+    def heard_of(self, *recipients: str) -> list[tuple[Any, ...]]:
+        """The events of some recipients."""
+        listed = ", ".join(f"'{recipient}'" for recipient in recipients)
+        return self.rows(
+            "SELECT a.value, e.key, e.occurred_at, e.recorded_at, e.detail FROM ledger_event e"
+            f" JOIN ledger_address a ON a.id = e.address_id WHERE a.value IN ({listed})"
+            " ORDER BY e.recorded_at"
+        )
+
     def responses(self, mailing: str = "news") -> dict[str, str]:
         """What the ledger says became of each recipient of a mailing."""
         rows = self.rows(
@@ -231,7 +246,10 @@ def check(
     assert installation.left() == 0
     assert installation.rows("SELECT * FROM mailings_worker") == [], "a worker is still enrolled"
     taken = office.taken()
-    assert max(taken.values()) == 1, "somebody was sent the mail twice"
+    twice = [recipient for (recipient, _), times in taken.items() if times > 1]
+    assert not twice, "\n".join(
+        ["sent twice:", *map(str, office.of(*twice)), *map(str, installation.heard_of(*twice))]
+    )
     responses = installation.responses()
     counted = Counter(responses.values())
     assert set(counted) <= {"sent", "lost"}, counted

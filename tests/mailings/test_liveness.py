@@ -13,6 +13,7 @@ from django.db import OperationalError, connection, transaction
 from goodstanding.mailings import liveness, outbox
 from goodstanding.mailings.liveness import Lifeline
 from goodstanding.mailings.models import Outbox, State, Worker
+from goodstanding.mailings.outbox import Outcome
 from tests.mailings.audience import NOW, at_once, claimed, people, planned
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -276,3 +277,20 @@ def test_no_worker_begins_where_a_pooler_shares_its_session(
         assert not Worker.objects.exists()
     else:
         Lifeline(NOW).let_go()
+
+
+def test_a_token_opens_its_own_delivery_alone() -> None:
+    """Who was taken over from and claims anew must not go on with what it had claimed before."""
+    people(2)
+    planned()
+    lifeline = Lifeline(NOW)
+    first = claimed(lifeline.worker, 2, NOW)
+    outbox.give_back(lifeline.worker, [])
+    second = claimed(lifeline.worker, 2, NOW)
+    old = next(claim for claim in first if claim.delivery == second[0].delivery)
+    assert outbox.commit([old, second[1]], [], NOW) == {second[1].delivery}
+    outbox.commit([], [Outcome(old, ()), Outcome(second[1], ())], NOW)
+    assert Outbox.objects.count() == 1
+    assert outbox.commit([second[0]], [], NOW) == {second[0].delivery}
+    outbox.commit([], [Outcome(second[0], ())], NOW)
+    lifeline.let_go()

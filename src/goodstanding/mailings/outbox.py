@@ -13,6 +13,7 @@ Everything here is called from one thread of a worker, in transactions of a few 
 
 from __future__ import annotations
 
+import json
 import secrets
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, Final, cast
@@ -297,7 +298,7 @@ def recover(dead: Sequence[int], now: int) -> tuple[int, int]:
 def _fence(cursor: CursorWrapper, claims: Sequence[Claim], now: int) -> set[int]:
     cursor.execute(
         f"UPDATE mailings_outbox SET state = {_HANDING} WHERE state = {_CLAIMED}"
-        f" AND {bulk.among('token')} AND {bulk.among('delivery_id')} AND EXISTS ("
+        f" AND {_under_its_token()} AND EXISTS ("
         "SELECT 1 FROM ledger_address a JOIN ledger_mailing m ON m.id = mailings_outbox.mailing_id"
         " JOIN mailings_content c ON c.mailing_id = m.id"
         " JOIN mailings_lot l ON l.id = mailings_outbox.lot_id"
@@ -306,14 +307,33 @@ def _fence(cursor: CursorWrapper, claims: Sequence[Claim], now: int) -> set[int]
         f" AND NOT coalesce({gate.stale()}, 1 = 0) AND l.held_at IS NULL AND {_MAY_GO_ON})"
         " RETURNING delivery_id",
         [
-            bulk.listed({claim.token for claim in claims}),
-            bulk.listed([claim.delivery for claim in claims]),
+            *_tokens(claims),
             now,
             active_policy().revision,
             now,
         ],
     )
     return {row[0] for row in cursor.fetchall()}
+
+
+def _under_its_token() -> str:
+    """SQL for the rows that are still held by the claims of which the ``_tokens`` are given.
+
+    Each by its own: who was taken over from may have claimed a delivery anew, among others.
+    """
+    if connection.vendor == "sqlite":
+        pairs = "SELECT value ->> 0, value ->> 1 FROM json_each(%s)"
+    else:
+        pairs = "SELECT * FROM unnest(%s::bigint[], %s::bigint[])"
+    return f"{bulk.among('delivery_id')} AND (delivery_id, token) IN ({pairs})"
+
+
+def _tokens(claims: Sequence[Claim]) -> list[str]:
+    """The parameters that go with ``_under_its_token``."""
+    deliveries = bulk.listed([claim.delivery for claim in claims])
+    if connection.vendor == "sqlite":
+        return [deliveries, json.dumps([(claim.delivery, claim.token) for claim in claims])]
+    return [deliveries, deliveries, bulk.listed([claim.token for claim in claims])]
 
 
 def _refusal() -> str:
@@ -346,14 +366,7 @@ def _record(cursor: CursorWrapper, outcomes: Sequence[Outcome], now: int) -> Non
         )
     done = [outcome.claim for outcome in outcomes if outcome.retry_at is None]
     if done:
-        cursor.execute(
-            f"DELETE FROM mailings_outbox WHERE {bulk.among('token')}"
-            f" AND {bulk.among('delivery_id')}",
-            [
-                bulk.listed({claim.token for claim in done}),
-                bulk.listed([claim.delivery for claim in done]),
-            ],
-        )
+        cursor.execute(f"DELETE FROM mailings_outbox WHERE {_under_its_token()}", _tokens(done))
 
 
 def _skip_refused(cursor: CursorWrapper, deliveries: Sequence[int], now: int) -> None:

@@ -326,7 +326,7 @@ class Sender:
         while True:
             await self._to_commit.wait()
             self._to_commit.clear()
-            fences, self._fences = self._fences, []
+            fences = self._next_fences()
             self._writing, self._outcomes = self._outcomes, []
             allowed = await self._commit([claim for claim, _ in fences], self._writing)
             self._writing = []
@@ -334,6 +334,20 @@ class Sender:
                 self._written.set()
             for claim, fenced in fences:
                 fenced.set_result(claim.delivery in allowed)
+
+    def _next_fences(self) -> list[tuple[Claim, asyncio.Future[bool]]]:
+        """What to commit next, every delivery once.
+
+        Who was taken over from, and has claimed a delivery anew, may ask for both its claims.
+        """
+        first: dict[int, tuple[Claim, asyncio.Future[bool]]] = {}
+        for each in self._fences:
+            first.setdefault(each[0].delivery, each)
+        again = [each for each in self._fences if first[each[0].delivery] is not each]
+        self._fences = again
+        if again:
+            self._to_commit.set()
+        return list(first.values())
 
     async def _commit(self, fences: list[Claim], done: list[Outcome]) -> set[int]:
         """Commit, however long it takes; the deliveries whose fence was set."""
