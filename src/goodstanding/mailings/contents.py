@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 import secrets
@@ -368,8 +369,6 @@ def written(draft: Draft) -> compose.Content:
 class Stamp:
     """What makes one delivery's message its own: every address in it is signed."""
 
-    __slots__ = ("_base", "_domain", "_mailing", "_sign", "date", "delivery")
-
     def __init__(self, delivery: int, date: int, mailing: int, domain: str | None = None) -> None:
         options = settings.OPTIONS
         self.delivery = delivery
@@ -394,7 +393,7 @@ class Stamp:
         """The footer link's page."""
         return self.preferences_url
 
-    @property
+    @functools.cached_property
     def preferences_url(self) -> str:
         """The page where topics are chosen."""
         return f"{self._base}/preferences/{self._sign('preferences', self.delivery)}/"
@@ -402,12 +401,16 @@ class Stamp:
     @property
     def one_click_url(self) -> str:
         """Where a mail client posts (RFC 8058)."""
-        return f"{self._base}/unsubscribe/{self._sign('unsubscribe', self.delivery)}/"
+        return f"{self._base}/unsubscribe/{self._unsubscribe}/"
 
     @property
     def unsubscribe_mailto(self) -> str | None:
         """For mail clients that write instead (RFC 2369)."""
-        return f"mailto:unsubscribe-{self._sign('unsubscribe', self.delivery)}@{self._domain}"
+        return f"mailto:unsubscribe-{self._unsubscribe}@{self._domain}"
+
+    @functools.cached_property
+    def _unsubscribe(self) -> str:
+        return self._sign("unsubscribe", self.delivery)
 
     @property
     def open_url(self) -> str | None:

@@ -270,7 +270,7 @@ class Pace:
         """Not one got through: no word on how fast we may go, but no sense in trying them all."""
         self._unsent += 1
         if self._unsent >= self.limits.unsent_in_a_row and now >= self.state.not_before:
-            rest = now + int(self.limits.rest * 1e6)
+            rest = now + int(min(self.limits.rest, self.limits.longest_rest) * 1e6)
             state = self.state
             self._become(State(state.level, self._after(now), state.slowed_at, rest, _cut(text)))
 

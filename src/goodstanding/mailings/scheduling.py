@@ -14,11 +14,14 @@ from typing import Final, Generic, Protocol, TypeVar
 from goodstanding.mailings.outbox import OpenLot, Share
 from goodstanding.mailings.pacing import Pace
 
-QUANTUM: Final = 20
+QUANTUM: Final = 50
 """Mails that a lot gets at a time before it is the next one's turn."""
 
 AHEAD: Final = 40
-"""Mails claimed ahead for one pace at least: claiming one by one would cost more than sending."""
+"""Mails claimed ahead for one pace at least, however slow it is."""
+
+FAR_AHEAD: Final = 400
+"""Mails claimed ahead for a pace that is fast: claiming a few at a time costs more than sending."""
 
 FEWEST_SLOTS_TO_SHARE: Final = 8
 """From so many slots on, one in ten is kept free for mail that somebody waits for."""
@@ -44,12 +47,13 @@ Job = TypeVar("Job", bound=Claimed)
 class _Flow:
     """What is under way by one lane to one provider."""
 
-    __slots__ = ("pace", "queued", "under_way")
+    __slots__ = ("done", "pace", "queued", "under_way")
 
     def __init__(self, pace: Pace) -> None:
         self.pace = pace
         self.queued: dict[int, int] = {}  # by priority: what overtakes does not wait for room
         self.under_way = 0
+        self.done = 0  # of late: so much may be claimed ahead
 
 
 class Schedule(Generic[Job]):
@@ -69,7 +73,7 @@ class Schedule(Generic[Job]):
         self._served_lots: dict[int, int] = {}
         self._served_mailings: dict[int, int] = {}
         self.queued = 0
-        self._most = max(100, 4 * sum(width.values()))
+        self._most = max(FAR_AHEAD, 8 * sum(width.values()))
 
     # Claiming
 
@@ -84,8 +88,9 @@ class Schedule(Generic[Job]):
     @property
     def room(self) -> int:
         """How many more may be claimed; 0 while enough wait."""
-        room = self._most - self.queued
-        return room if room >= self._most // 4 else 0
+        # What waits for the slowest takes nobody else's room.
+        room = min(self._most, self._most + AHEAD * len(self._flows) - self.queued)
+        return room if room >= self._most // 2 else 0
 
     def shares(self, now: int) -> list[Share]:
         """What to claim next: the most urgent first, mailings and their lots in turn."""
@@ -101,6 +106,9 @@ class Schedule(Generic[Job]):
                 space[_key(lot)] -= many
                 room -= many
                 self._serve(lot, many)
+        if most:
+            for flow in self._flows.values():
+                flow.done //= 2
         return [Share(self._lots[lot], many) for lot, many in most.items()]
 
     def claimed(self, shares: Sequence[Share], jobs: Sequence[Job]) -> None:
@@ -138,7 +146,7 @@ class Schedule(Generic[Job]):
         next_at = flow.pace.next_at(now)
         if next_at is None or next_at > soon:
             return 0
-        ahead = max(AHEAD, 2 * flow.pace.allowed_connections(soon))
+        ahead = min(max(AHEAD, 2 * flow.done), FAR_AHEAD)
         if (rate := flow.pace.rate) is not None:
             ahead = min(ahead, int(rate / 30) + 1)
         return max(0, ahead - flow.queued.get(lot.priority, 0))
@@ -170,7 +178,9 @@ class Schedule(Generic[Job]):
 
     def done(self, job: Job) -> None:
         """It is no longer under way."""
-        self._flow(job.lot).under_way -= 1
+        flow = self._flow(job.lot)
+        flow.under_way -= 1
+        flow.done += 1
         self._under_way[job.lot.lane] -= 1
 
     def next_at(self, now: int) -> int | None:

@@ -35,6 +35,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+class BookClosed(OSError):
+    """The post office is closing: what is not in the book by now has not happened."""
+
+
 class Line(msgspec.Struct, omit_defaults=True, kw_only=True):
     """One act. ``at`` is RFC 3339 in UTC; the fields without a default are always written."""
 
@@ -90,10 +94,11 @@ class Book:
         """Write one line, through to the operating system.
 
         Raises:
-            OSError: it could not be written, or the book is closed.
+            BookClosed: nothing is written any more.
+            OSError: it could not be written.
         """
         if self._is_closed:
-            raise OSError("the book is closed")
+            raise BookClosed("the book is closed")
         if self._file is not None:
             line = Line(
                 at=now(),

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from aiosmtpd.smtp import SMTP, Envelope, Session
 
+from goodstanding.postoffice.book import BookClosed
 from goodstanding.postoffice.contents import hash_of
 from goodstanding.postoffice.desk import Mail, Verdict
 from goodstanding.postoffice.dots import Refused, read_message
@@ -291,7 +292,8 @@ class Clerk:
 
     async def handle_exception(self, error: Exception) -> str:
         """Promise nothing when something of our own fails, such as writing the book."""
-        log.error("a transaction went wrong", exc_info=error)
+        if not isinstance(error, BookClosed):
+            log.error("a transaction went wrong", exc_info=error)
         return "451 4.3.0 Local error in processing"
 
     @property
