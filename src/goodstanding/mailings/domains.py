@@ -37,16 +37,21 @@ _PROVIDERS: Final = bulk.Table(Provider, ("name",))
 def know(cursor: CursorWrapper) -> None:
     """Give every recipient of ``plan_chunk`` that is to be sent to a provider."""
     cursor.execute(
-        "SELECT a.domain, dm.mx, count(*) FROM plan_chunk p JOIN ledger_address a"
+        "SELECT a.domain, dm.mx, dm.domain IS NULL, count(*)"
+        " FROM plan_chunk p JOIN ledger_address a"
         " ON a.id = p.address_id LEFT JOIN mailings_domain dm ON dm.domain = a.domain"
         f" WHERE p.refusal IS NULL AND coalesce(p.provider_id, {OTHERS}) = {OTHERS}"
         " GROUP BY a.domain, dm.mx, dm.domain"
     )
     found = cursor.fetchall()
     sizes: Counter[str] = Counter()
-    for domain, mx, count in found:
+    for domain, mx, _, count in found:
         sizes[mx or domain] += count
-    named = {domain: _name(domain, mx, sizes) for domain, mx, _ in found}
+    named = {
+        domain: name
+        for domain, mx, is_new, _ in found
+        if (name := _name(domain, mx, sizes)) is not None or is_new
+    }
     if not named:
         return
     _keep(cursor, named)

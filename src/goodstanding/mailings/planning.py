@@ -106,6 +106,7 @@ def _plan_chunk(mailing: int, now: int) -> bool:
     settled = False
     while True:
         with transaction.atomic(), connection.cursor() as cursor:
+            bulk.look_up_by_keys(cursor)
             lock = "" if connection.vendor == "sqlite" else " FOR UPDATE"
             content = Content.objects.raw(
                 f"SELECT * FROM mailings_content WHERE mailing_id = %s{lock}", [mailing]
@@ -238,7 +239,9 @@ def _empty_chunk(cursor: CursorWrapper) -> None:
         f" address_id bigint, recipient varchar(200), refusal smallint, stale {boolean},"
         " provider_id bigint, lane varchar(40))"
     )
-    cursor.execute("DELETE FROM plan_chunk")
+    # Rows deleted from a temporary table stay where they are for as long as the session lasts.
+    empty = "DELETE FROM" if connection.vendor == "sqlite" else "TRUNCATE"
+    cursor.execute(f"{empty} plan_chunk")
 
 
 def _nobody(cursor: CursorWrapper, channel: str) -> int:
