@@ -53,7 +53,7 @@ format: $(VENV)/.dev ## Put the code into its one style
 bench: $(VENV)/.dev ## Measure speed against the yardsticks
 	$(bin)/python -m benchmarks$(if $(wildcard benchmarks/run.py),.run) $(ARGS)
 
-soak: $(VENV)/.dev ## Run the long tests, on SQLite and on PostgreSQL
+soak: $(VENV)/.dev ## Run the long tests, on SQLite and on PostgreSQL (SOAK=60m: an hour of everything at once)
 	$(pytest) --database sqlite -m soak $(ARGS)
 	$(pytest) --database postgresql -m soak $(ARGS)
 
