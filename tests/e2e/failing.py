@@ -167,7 +167,7 @@ def main() -> None:
     from goodstanding.cli import main as goodstanding
 
     sys.argv = ["goodstanding", *given.command]
-    goodstanding()
+    sys.exit(goodstanding())
 
 
 if __name__ == "__main__":
