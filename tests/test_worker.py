@@ -21,6 +21,8 @@ from typing import Any
 import psycopg
 import pytest
 
+from tests.ports import free_port
+
 RECIPIENTS = 150
 COMMAND = [sys.executable, "-m", "goodstanding"]
 
@@ -36,12 +38,6 @@ def office(tmp_path: Path) -> Iterator[dict[str, Any]]:
         assert process.stdout is not None
         yield {**json.loads(process.stdout.readline()), "book": book}
         process.terminate()
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @pytest.fixture

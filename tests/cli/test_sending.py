@@ -10,7 +10,6 @@ import json
 import os
 import pty
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -24,6 +23,7 @@ from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import SMTP, Envelope, Session
 
 from tests.cli.conftest import Ran
+from tests.ports import free_port
 
 BODY = "Hello {{ first_name }} {{ unsubscribe_url }} {{ postal_address }}\n"
 PEOPLE = 40
@@ -51,9 +51,7 @@ class Town:
 @pytest.fixture
 def town(home: Path) -> Iterator[Town]:
     """A server, the settings that lead there, and people to write to."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     town = Town()
     controller = Controller(town, hostname="127.0.0.1", port=port)
     controller.start()

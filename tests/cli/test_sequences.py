@@ -8,7 +8,6 @@ import email.policy
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -22,6 +21,7 @@ from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import SMTP, Envelope, Session
 
 from tests.cli.conftest import Ran, Run
+from tests.ports import free_port
 
 BODY = "Hello {{ first_name }} {{ unsubscribe_url }} {{ postal_address }}\n"
 PEOPLE = 30
@@ -69,9 +69,7 @@ class Town:
 @pytest.fixture
 def town(home: Path) -> Iterator[Town]:
     """A server, the settings that lead there, and what to send."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     town = Town()
     controller = Controller(town, hostname="127.0.0.1", port=port)
     controller.start()

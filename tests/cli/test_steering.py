@@ -7,7 +7,6 @@ from __future__ import annotations
 import email
 import email.policy
 import logging
-import socket
 from collections.abc import Iterator
 from email.message import EmailMessage
 from pathlib import Path
@@ -29,6 +28,7 @@ from goodstanding.mailings.lanes import Lane
 from goodstanding.mailings.models import Content, Course, Lot, Outbox
 from tests.cli.conftest import Ran, Run
 from tests.mailings.audience import contact, opted_in, people, planned, told
+from tests.ports import free_port
 
 pytestmark = pytest.mark.django_db(transaction=True, databases="__all__")
 
@@ -59,9 +59,7 @@ class Inbox:
 
 @pytest.fixture(autouse=True)
 def inbox(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Inbox]:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     inbox = Inbox()
     controller = Controller(inbox, hostname="127.0.0.1", port=port)
     controller.start()

@@ -8,7 +8,6 @@ import email
 import email.policy
 import json
 import re
-import socket
 import subprocess
 import sys
 import time
@@ -24,6 +23,7 @@ from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import SMTP, Envelope, Session
 
 from goodstanding.answers import times
+from tests.ports import free_port
 
 TEXT = """You asked for our news.
 News: {{ confirm_url_news }}
@@ -44,12 +44,6 @@ class Inbox:
         assert isinstance(mail, EmailMessage)
         self.mails.append((envelope.rcpt_tos[0], mail))
         return "250 OK"
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @pytest.fixture

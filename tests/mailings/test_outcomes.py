@@ -24,7 +24,7 @@ STAGES: tuple[Stage, ...] = ("connect", "mail", "rcpt", "data", "dot")
 MINUTE = 60 * SECOND
 
 
-LOT = outbox.OpenLot(1, 1, "main", 1, "example.com", 3, 1, None, False, True, False)
+LOT = outbox.OpenLot(1, 1, "main", 1, "example.com", 3, None, False, True, False)
 
 
 def claim(attempt: int = 1, first_attempt_at: int = NOW) -> Claim:

@@ -27,7 +27,6 @@ def lot(
     mailing: int = 1,
     provider: int = 1,
     priority: int = 3,
-    planned: int = 1_000,
     lane: str = "main",
 ) -> OpenLot:
     return OpenLot(
@@ -37,7 +36,6 @@ def lot(
         provider=provider,
         provider_name=f"provider{provider}.example",
         priority=priority,
-        planned=planned,
         released_at=None,
         is_one_by_one=False,
         first=True,
@@ -105,7 +103,7 @@ def test_a_provider_whose_queue_is_full_of_a_broadcast_still_takes_a_receipt() -
 def test_mailings_that_run_at_once_take_turns() -> None:
     mine = schedule(400, p1=Limits(connections=400))
     sent: Counter[int] = Counter()
-    lots = [lot(1, mailing=1, planned=1_000_000), lot(2, mailing=2, planned=500)]
+    lots = [lot(1, mailing=1), lot(2, mailing=2)]
     for _ in range(40):
         claim(mine, lots)
         for job in begun(mine):
@@ -132,7 +130,7 @@ def test_one_that_comes_later_does_not_take_all_until_it_has_caught_up() -> None
 
 def test_the_providers_of_a_mailing_take_turns() -> None:
     mine = schedule(10)
-    lots = [lot(1, provider=1, planned=9_000), lot(2, provider=2, planned=1_000)]
+    lots = [lot(1, provider=1), lot(2, provider=2)]
     sent: Counter[int] = Counter()
     for _ in range(50):
         claim(mine, lots)

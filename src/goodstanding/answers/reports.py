@@ -13,6 +13,7 @@ from goodstanding.answers import known, progress
 from goodstanding.answers.times import rfc3339_or_none
 from goodstanding.core import vocabularies
 from goodstanding.core.addresses import Channel
+from goodstanding.core.consent import CONFIRMED
 from goodstanding.core.history import History, Remembered
 from goodstanding.core.policies import Policy
 from goodstanding.core.responses import Response, respond
@@ -86,7 +87,7 @@ def statuses(
             channel=cast(Channel, channel),
             category=category,
             consent=consent,
-            confirmed=consent in ("confirmed", "confirmed_custom"),
+            confirmed=consent in CONFIRMED,
         )
         shown = tuple(name) if isinstance(name, list) else name
         lines[_ORDER[status], status, channel, shown] += count

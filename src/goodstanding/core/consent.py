@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import msgspec
 
 from goodstanding.core.registers import Consent, Registers, Said, asks, latest
+
+CONFIRMED: Final = ("confirmed", "confirmed_custom")
+"""The words that say that consent was confirmed, whatever else there is to say of the address."""
 
 
 class Word(msgspec.Struct, frozen=True, gc=False):

@@ -80,7 +80,7 @@ class Standing(msgspec.Struct, frozen=True, gc=False):
     @property
     def confirmed(self) -> bool:
         """Whether consent was confirmed, whatever else holds."""
-        return self.consent in ("confirmed", "confirmed_custom")
+        return self.consent in consent.CONFIRMED
 
 
 class _Finding(msgspec.Struct, frozen=True, gc=False):

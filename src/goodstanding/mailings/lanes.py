@@ -17,9 +17,6 @@ DEFAULT: Final = "default"
 OTHERS: Final = "others"
 """The name that all domains go by that are too small to be a provider of their own."""
 
-CONFIRMED: Final = ("confirmed", "confirmed_custom")
-"""Consent that was confirmed, whatever else there is to say of the address."""
-
 
 class Lane(SmtpSettings, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A gateway with its own limits, return path and reporting."""

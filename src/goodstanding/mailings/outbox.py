@@ -42,6 +42,10 @@ _MAY_GO_ON: Final = (
 """SQL that is true of the content ``c`` of a mailing of which more may leave; takes the time."""
 
 
+PaceKey = tuple[str, int]
+"""A lane and a provider."""
+
+
 class OpenLot(msgspec.Struct, frozen=True):
     """A lot in which something is due: to be tried for the first time, or again."""
 
@@ -51,11 +55,15 @@ class OpenLot(msgspec.Struct, frozen=True):
     provider: int
     provider_name: str
     priority: int
-    planned: int
     released_at: int | None
     is_one_by_one: bool
     first: bool
     again: bool
+
+    @property
+    def pace(self) -> PaceKey:
+        """Whose pace it goes at."""
+        return self.lane, self.provider
 
 
 class Share(msgspec.Struct, frozen=True):
@@ -103,7 +111,7 @@ def open_lots(now: int) -> list[OpenLot]:
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT * FROM (SELECT l.id, l.mailing_id, l.lane, l.provider_id, p.name, l.priority,"
-            " l.planned, l.released_at, c.one_by_one,"
+            " l.released_at, c.one_by_one,"
             f" EXISTS ({due} = 0 AND o.not_before <= %s) AS first_tries,"
             f" EXISTS ({due} > 0 AND o.not_before <= %s) AS again FROM mailings_lot l"
             " JOIN mailings_content c ON c.mailing_id = l.mailing_id"
@@ -112,7 +120,7 @@ def open_lots(now: int) -> list[OpenLot]:
             " WHERE first_tries OR again ORDER BY priority, id",
             [now, now, now],
         )
-        return [OpenLot(*row[:8], *map(bool, row[8:])) for row in cursor.fetchall()]
+        return [OpenLot(*row[:7], *map(bool, row[7:])) for row in cursor.fetchall()]
 
 
 def claim(worker: int, shares: Sequence[Share], now: int) -> list[Claim]:
@@ -386,20 +394,25 @@ def _skip_refused(cursor: CursorWrapper, deliveries: Sequence[int], now: int) ->
         return
     record(
         [
-            Event(
-                kind="skipped",
-                occurred_at=now,
-                address=Address(cast(Channel, channel), value),
-                source="clock",
-                key=f"skipped:{delivery}",
-                delivery=delivery,
-                detail={"reason": REASONS[reason]},
-            )
+            skipped(delivery, Address(cast(Channel, channel), value), REASONS[reason], now)
             for delivery, channel, value, reason in refused
         ],
         now,
     )
     _remove(cursor, [row[0] for row in refused])
+
+
+def skipped(delivery: int, address: Address, reason: str, now: int) -> Event:
+    """What is recorded of a planned delivery that the gate refuses after all."""
+    return Event(
+        kind="skipped",
+        occurred_at=now,
+        address=address,
+        source="clock",
+        key=f"skipped:{delivery}",
+        delivery=delivery,
+        detail={"reason": reason},
+    )
 
 
 def _remove(cursor: CursorWrapper, deliveries: Sequence[int]) -> None:

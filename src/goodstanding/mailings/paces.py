@@ -13,15 +13,13 @@ from goodstanding.gateways.base import Handover
 from goodstanding.ledger import bulk
 from goodstanding.mailings import models
 from goodstanding.mailings.lanes import Lane
-from goodstanding.mailings.outbox import OpenLot, Outcome
+from goodstanding.mailings.outbox import OpenLot, Outcome, PaceKey
 from goodstanding.mailings.pacing import Pace, State, joined
 
 _TABLE: Final = bulk.Table(
     models.Pace,
     ("lane", "provider_id", "level", "changed_at", "slowed_at", "not_before", "why"),
 )
-
-PaceKey = tuple[str, int]
 
 
 class Paces:
@@ -36,7 +34,7 @@ class Paces:
 
     def begin(self, lot: OpenLot) -> Pace:
         """The pace of the lot's lane to its provider."""
-        key = (lot.lane, lot.provider)
+        key = lot.pace
         limits = self._lanes[lot.lane].towards(lot.provider_name)
         pace = Pace(limits, self._known.get(key, State()))
         self._met[key] = pace

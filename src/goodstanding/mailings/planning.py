@@ -14,6 +14,7 @@ import msgspec
 from django.db import connection, transaction
 from django.db.backends.utils import CursorWrapper
 
+from goodstanding.core.consent import CONFIRMED
 from goodstanding.core.gate import ORDER, REASONS
 from goodstanding.ledger import accounts, bulk, clock, gate
 from goodstanding.ledger.policy import active_policy
@@ -33,7 +34,7 @@ _PRIORITIES: Final = {"transactional": 0, "confirmation": 0, "one_off": 1, "sequ
 
 _LAST: Final = 3
 
-_CONFIRMED: Final = ", ".join(f"'{consent}'" for consent in lanes.CONFIRMED)
+_CONFIRMED: Final = ", ".join(f"'{consent}'" for consent in CONFIRMED)
 
 _LANE: Final = f"CASE WHEN consent IN ({_CONFIRMED}) THEN %s ELSE %s END"
 """SQL for the lane to an address; takes the better one and the mailing's own."""
@@ -46,6 +47,14 @@ _HAS_IT: Final = (
 
 _PLACE: Final = "(p.id %% 2147483647) * 1327217885 %% 2147483647"
 """Neighbours in the audience lie far apart (multiplicative hashing by the golden ratio)."""
+
+
+INTO_LOTS: Final = "INSERT INTO mailings_lot (mailing_id, provider_id, lane, priority, planned)"
+ADDED_TO: Final = (
+    "ON CONFLICT (mailing_id, provider_id, lane) DO UPDATE SET is_open = excluded.is_open,"
+    " planned = mailings_lot.planned + excluded.planned"
+)
+"""SQL around what is put into lots: one that is there takes it in, and is open again."""
 
 
 class Planned(msgspec.Struct, frozen=True):
@@ -304,11 +313,9 @@ def _queue(cursor: CursorWrapper, content: Content, now: int) -> None:
     due = max(content.starts_at, now) if content.one_by_one else content.starts_at
     domains.know(cursor)
     cursor.execute(
-        "INSERT INTO mailings_lot (mailing_id, provider_id, lane, priority, planned)"
-        " SELECT %s, provider_id, lane, %s, count(*) FROM plan_chunk WHERE refusal IS NULL"
-        " GROUP BY provider_id, lane ORDER BY provider_id, lane"
-        " ON CONFLICT (mailing_id, provider_id, lane) DO UPDATE SET is_open = excluded.is_open,"
-        " planned = mailings_lot.planned + excluded.planned",
+        f"{INTO_LOTS} SELECT %s, provider_id, lane, %s, count(*) FROM plan_chunk"
+        " WHERE refusal IS NULL GROUP BY provider_id, lane ORDER BY provider_id, lane"
+        f" {ADDED_TO}",
         [mailing.pk, priority(mailing.purpose)],
     )
     cursor.execute(

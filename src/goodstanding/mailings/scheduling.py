@@ -11,7 +11,7 @@ from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final, Generic, Protocol, TypeVar
 
-from goodstanding.mailings.outbox import OpenLot, Share
+from goodstanding.mailings.outbox import OpenLot, PaceKey, Share
 from goodstanding.mailings.pacing import Pace
 
 QUANTUM: Final = 50
@@ -28,9 +28,6 @@ FEWEST_SLOTS_TO_SHARE: Final = 8
 
 URGENT: Final = 1
 """Priorities up to this one may use every slot."""
-
-PaceKey = tuple[str, int]
-"""A lane and a provider."""
 
 
 class Claimed(Protocol):
@@ -98,12 +95,12 @@ class Schedule(Generic[Job]):
         most: dict[int, int] = {}
         for priority in sorted({lot.priority for lot in self._lots.values()}):
             open_ = [lot for lot in self._lots.values() if lot.priority == priority]
-            space = {_key(lot): self._space(lot, now) for lot in open_}
-            while room > 0 and (open_ := [lot for lot in open_ if space[_key(lot)] > 0]):
+            space = {lot.pace: self._space(lot, now) for lot in open_}
+            while room > 0 and (open_ := [lot for lot in open_ if space[lot.pace] > 0]):
                 lot = min(open_, key=self._turn)
-                many = min(room, space[_key(lot)], QUANTUM)
+                many = min(room, space[lot.pace], QUANTUM)
                 most[lot.id] = most.get(lot.id, 0) + many
-                space[_key(lot)] -= many
+                space[lot.pace] -= many
                 room -= many
                 self._serve(lot, many)
         if most:
@@ -119,7 +116,7 @@ class Schedule(Generic[Job]):
             flow = self._flow(job.lot)
             flow.queued[job.lot.priority] = flow.queued.get(job.lot.priority, 0) + 1
             queue = self._queues.setdefault(job.lot.priority, OrderedDict())
-            queue.setdefault(_key(job.lot), deque()).append(job)
+            queue.setdefault(job.lot.pace, deque()).append(job)
         self.queued += len(jobs)
         for share in shares:
             if got[share.lot.id] < share.most:
@@ -223,15 +220,11 @@ class Schedule(Generic[Job]):
         return width - max(1, width // 10)
 
     def _flow(self, lot: OpenLot) -> _Flow:
-        key = _key(lot)
+        key = lot.pace
         flow = self._flows.get(key)
         if flow is None:
             flow = self._flows[key] = _Flow(self._pace(lot))
         return flow
-
-
-def _key(lot: OpenLot) -> PaceKey:
-    return lot.lane, lot.provider
 
 
 def _levelled(served: dict[int, int], now: Iterable[int]) -> dict[int, int]:

@@ -26,7 +26,6 @@ from goodstanding.ledger.policy import active_policy
 from goodstanding.mailings import brakes, contents, lanes, liveness, outbox, outcomes, paces
 from goodstanding.mailings.brakes import Brakes
 from goodstanding.mailings.compose import Compiled
-from goodstanding.mailings.models import Content
 from goodstanding.mailings.outbox import Claim, OpenLot, Outcome, Share
 from goodstanding.mailings.paces import Paces
 from goodstanding.mailings.scheduling import Schedule
@@ -76,7 +75,7 @@ class Sender:
     def __init__(self, thread: ThreadPoolExecutor) -> None:
         self._thread = thread
         self._stopping = asyncio.Event()
-        self._contents: OrderedDict[int, tuple[Content, Compiled]] = OrderedDict()
+        self._contents: OrderedDict[int, Compiled] = OrderedDict()
         self._fences: list[tuple[Claim, asyncio.Future[bool]]] = []
         # What is to be written, and what is being written now.
         self._outcomes: list[Outcome] = []
@@ -213,21 +212,21 @@ class Sender:
         jobs = []
         withheld: list[Claim] = []
         for claim in claims:
-            content = self._content(claim.mailing)
-            if content is None:
+            compiled = self._compiled(claim.mailing)
+            if compiled is None:
                 withheld.append(claim)
                 continue
-            jobs.append(_Job(claim, content[1], fields[claim.delivery]))
+            jobs.append(_Job(claim, compiled, fields[claim.delivery]))
         if withheld:
             outbox.release(withheld, until=present() + WITHHELD_FOR)
         return jobs
 
-    def _content(self, mailing: int) -> tuple[Content, Compiled] | None:
+    def _compiled(self, mailing: int) -> Compiled | None:
         """A mailing's content; None where by what is set now it must not go out."""
         found = self._contents.get(mailing)
         if found is None:
             try:
-                found = contents.compiled(mailing)
+                _, found = contents.compiled(mailing)
             except contents.RefusedMailing as error:
                 _log.error("a mailing is withheld", mailing=mailing, problems=error.problems)
                 return None

@@ -13,10 +13,11 @@ from django.db import IntegrityError, connection, transaction
 from django.db.backends.utils import CursorWrapper
 
 from goodstanding.core.addresses import Address
+from goodstanding.core.consent import CONFIRMED
 from goodstanding.core.events import Event
 from goodstanding.ledger import asking, models
 from goodstanding.ledger.recording import record
-from goodstanding.mailings import contents, domains, lanes, planning
+from goodstanding.mailings import contents, domains, lanes, outbox, planning
 from goodstanding.mailings.compose import Compiled
 from goodstanding.mailings.models import Content, Course, Message
 
@@ -160,9 +161,9 @@ def _send(
     message.delivery_id, message.mailing = delivery, mailing
     message.save(force_insert=True)
     if refused is not None:
-        _skip(address, delivery, refused, now)
+        record([outbox.skipped(delivery, address, refused, now)], now)
         return Asked(delivery, refused=refused)
-    lane = lanes.better(content.lane) if consent in lanes.CONFIRMED else content.lane
+    lane = lanes.better(content.lane) if consent in CONFIRMED else content.lane
     _queue(cursor, content, delivery, address_id, lane, domains.of(cursor, domain), now)
     return Asked(delivery)
 
@@ -178,9 +179,7 @@ def _queue(
 ) -> None:
     mailing = content.mailing
     cursor.execute(
-        "INSERT INTO mailings_lot (mailing_id, provider_id, lane, priority, planned)"
-        " VALUES (%s, %s, %s, %s, 1) ON CONFLICT (mailing_id, provider_id, lane) DO UPDATE"
-        " SET is_open = excluded.is_open, planned = mailings_lot.planned + 1 RETURNING id",
+        f"{planning.INTO_LOTS} VALUES (%s, %s, %s, %s, 1) {planning.ADDED_TO} RETURNING id",
         [mailing.pk, provider, lane, planning.priority(mailing.purpose)],
     )
     [lot] = cursor.fetchone()
@@ -190,21 +189,4 @@ def _queue(
         " SELECT %s, %s, %s, %s, %s, min(contact_id) FROM contacts_contactaddress"
         " WHERE address_id = %s",
         [delivery, mailing.pk, lot, address, max(now, content.starts_at), address],
-    )
-
-
-def _skip(address: Address, delivery: int, reason: str, now: int) -> None:
-    record(
-        [
-            Event(
-                kind="skipped",
-                occurred_at=now,
-                address=address,
-                source="clock",
-                key=f"skipped:{delivery}",
-                delivery=delivery,
-                detail={"reason": reason},
-            )
-        ],
-        now,
     )
