@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import msgspec
 import pytest
 from django.conf import settings
+from django.db import connection
+from django.db.backends.utils import CursorWrapper
 
 from goodstanding.mailings import domains
 from goodstanding.mailings.domains import KNOWN_FOR, TRY_AGAIN
@@ -45,6 +49,35 @@ def test_one_that_grew_gets_a_lot_of_its_own() -> None:
     for name in names:
         contact(name)
     assert lots(planned("later")) == {"growing.example": 20}
+
+
+def test_what_another_planner_came_to_know_meanwhile_stands(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    if connection.vendor == "sqlite":
+        pytest.skip("one planner at a time")
+    people_at("large.example", 3)
+    people_at("small.example", 3)
+    know = domains.know
+
+    def late(cursor: CursorWrapper) -> None:
+        """Know only when another has known: the others by now, and a provider of its own."""
+        with ThreadPoolExecutor(1) as others:
+            others.submit(meanwhile).result()
+        know(cursor)
+
+    def meanwhile() -> None:
+        with connection.cursor() as cursor:
+            assert domains.of(cursor, "small.example") == domains.OTHERS
+            cursor.execute("INSERT INTO mailings_provider (name) VALUES ('large.example')")
+            cursor.execute(
+                "INSERT INTO mailings_domain (domain, provider_id)"
+                " SELECT name, id FROM mailings_provider WHERE name = 'large.example'"
+            )
+        connection.close()
+
+    monkeypatch.setattr(domains, "know", late)
+    assert lots(planned()) == {"large.example": 3, "others": 3}
 
 
 def test_domains_whose_mail_one_host_takes_are_one_provider() -> None:

@@ -37,20 +37,21 @@ _PROVIDERS: Final = bulk.Table(Provider, ("name",))
 def know(cursor: CursorWrapper) -> None:
     """Give every recipient of ``plan_chunk`` that is to be sent to a provider."""
     cursor.execute(
-        "SELECT a.domain, dm.mx, dm.domain IS NULL, count(*)"
+        "SELECT a.domain, dm.mx, p.provider_id IS NULL, count(*)"
         " FROM plan_chunk p JOIN ledger_address a"
         " ON a.id = p.address_id LEFT JOIN mailings_domain dm ON dm.domain = a.domain"
         f" WHERE p.refusal IS NULL AND coalesce(p.provider_id, {OTHERS}) = {OTHERS}"
-        " GROUP BY a.domain, dm.mx, dm.domain"
+        " GROUP BY a.domain, dm.mx, p.provider_id IS NULL"
     )
     found = cursor.fetchall()
     sizes: Counter[str] = Counter()
     for domain, mx, _, count in found:
         sizes[mx or domain] += count
+    # Another planner may have come to know since a domain that nobody knew at first.
     named = {
         domain: name
-        for domain, mx, is_new, _ in found
-        if (name := _name(domain, mx, sizes)) is not None or is_new
+        for domain, mx, was_unknown, _ in found
+        if (name := _name(domain, mx, sizes)) is not None or was_unknown
     }
     if not named:
         return
@@ -111,7 +112,10 @@ def _name(domain: str, mx: str | None, sizes: Mapping[str, int]) -> str | None:
 
 
 def _keep(cursor: CursorWrapper, named: Mapping[str, str | None]) -> None:
-    """Write down providers and domains, in one order: two planners may do so at once."""
+    """Write down providers and domains, in one order: two planners may do so at once.
+
+    A domain that has a provider of its own keeps it, whatever few there are of it this time.
+    """
     names = sorted({name for name in named.values() if name is not None})
     _OTHERS.insert(cursor, [(OTHERS, lanes.OTHERS)], on_conflict="ON CONFLICT DO NOTHING")
     _PROVIDERS.insert(cursor, [(name,) for name in names], on_conflict="ON CONFLICT DO NOTHING")
@@ -127,5 +131,5 @@ def _keep(cursor: CursorWrapper, named: Mapping[str, str | None]) -> None:
             for domain, name in sorted(named.items())
         ],
         on_conflict="ON CONFLICT (domain) DO UPDATE SET provider_id = excluded.provider_id"
-        " WHERE mailings_domain.provider_id <> excluded.provider_id",
+        f" WHERE excluded.provider_id NOT IN ({OTHERS}, mailings_domain.provider_id)",
     )
