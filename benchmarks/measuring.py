@@ -8,6 +8,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -227,13 +228,34 @@ def database(kind: str, server: str) -> Iterator[dict[str, str]]:
 
 
 def memory_mb() -> tuple[float, float]:
-    """What this process has in memory now, and the most it ever had, in MB; zeros off Linux."""
-    status = Path("/proc/self/status")
-    if not status.exists():
-        return 0.0, 0.0
-    fields = dict(line.split(":", 1) for line in status.read_text().splitlines() if ":" in line)
-    now, most = (int(fields[name].split()[0]) / 1024 for name in ("VmRSS", "VmHWM"))
+    """What this process, and those it began, have in memory now, and the most they ever had.
+
+    In MB; zeros off Linux.
+    """
+    now = most = 0.0
+    for process in (os.getpid(), *children()):
+        status = Path(f"/proc/{process}/status")
+        if status.exists():
+            lines = status.read_text().splitlines()
+            fields = dict(line.split(":", 1) for line in lines if ":" in line)
+            now += int(fields["VmRSS"].split()[0]) / 1024
+            most += int(fields["VmHWM"].split()[0]) / 1024
     return now, most
+
+
+def processor_time() -> float:
+    """The seconds for which this process, and those it began, had a processor."""
+    ticks = 0
+    for process in children():
+        fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+        ticks += int(fields[11]) + int(fields[12])
+    return time.process_time() + ticks / os.sysconf("SC_CLK_TCK")
+
+
+def children() -> list[int]:
+    """The processes that this one began and that are there; none off Linux."""
+    lists = Path("/proc/self/task").glob("*/children")
+    return [int(process) for each in lists for process in each.read_text().split()]
 
 
 def print_json(figures: list[Figure]) -> None:

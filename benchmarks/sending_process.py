@@ -20,7 +20,7 @@ from typing import Any, Final
 import msgspec
 import typer
 
-from benchmarks.measuring import memory_mb
+from benchmarks.measuring import memory_mb, processor_time
 
 app = typer.Typer()
 
@@ -66,7 +66,7 @@ def send(profile: Path | None = None) -> None:
     sys.stdin.readline()
     with _profiled(profile):
         found = asyncio.run(_until_all_left(Worker()))
-    _print(memory=memory_mb()[1], memory_before=before, sent=_sent(), **found)
+    _print(memory_before=before, sent=_sent(), **found)
 
 
 @app.command()
@@ -126,8 +126,10 @@ async def _until_all_left(worker: Any) -> dict[str, Any]:
         from django.db import connections
 
         try:
+            started, processor = time.perf_counter(), processor_time()
             found["seconds"] = _watched(started) - started
-            found["processor"] = time.process_time() - processor_before
+            found["processor"] = processor_time() - processor
+            found["memory"] = memory_mb()[1]
             found["shares"] = {
                 name: (used - used_before.get(name, 0.0)) / found["seconds"]
                 for name, used in _used().items()
@@ -138,8 +140,7 @@ async def _until_all_left(worker: Any) -> dict[str, Any]:
             connections.close_all()
             loop.call_soon_threadsafe(worker.stop)
 
-    used_before, processor_before = _used(), time.process_time()
-    started = time.perf_counter()
+    used_before = _used()
     watching = threading.Thread(target=watch, name="watching")
     await worker.run(listen=False, ready=watching.start)
     watching.join()

@@ -17,13 +17,15 @@ from goodstanding.config.options import host_and_port
 from goodstanding.intake import digest
 from goodstanding.intake.listener import Listener
 from goodstanding.ledger import clock
+from goodstanding.ledger.clock import present
 from goodstanding.mailings import checking, course, domains, planning, sequences
+from goodstanding.mailings.committing import WAIT_FOR_DATABASE
+from goodstanding.mailings.handing.hander import Hander, Hands
+from goodstanding.mailings.handing.process import HandingProcess
 from goodstanding.mailings.providers import MxLookup
 from goodstanding.mailings.sender import (
     WAIT_AFTER_ERROR,
-    WAIT_FOR_DATABASE,
     Sender,
-    present,
 )
 
 IDLE: Final = 0.2
@@ -84,7 +86,9 @@ class Worker:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self.stop)
         listener = await _listening() if listen else None
-        sender = Sender(self._thread("outbox"))
+        hands = _hands()
+        await hands.begin()
+        sender = Sender(self._thread("claiming"), hands, self._thread("writing"))
         tasks = [
             asyncio.create_task(sender.run()),
             asyncio.create_task(self._repeat("digest", _digest)),
@@ -212,6 +216,11 @@ def _plan() -> bool:
     if failed is not None:
         raise failed
     return bool(unfinished)
+
+
+def _hands() -> Hands:
+    """Who hands over: another process, unless there is one processor for everything anyway."""
+    return HandingProcess() if len(os.sched_getaffinity(0)) > 1 else Hander()
 
 
 async def _listening() -> Listener:

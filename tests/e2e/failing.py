@@ -3,8 +3,8 @@
     python -m tests.e2e.failing [--at POINT COUNT] [--stop] [--set MODULE:NAME=NUMBER] -- worker
 
 Functions are wrapped from outside: what is tested holds no word of this. At the COUNTth passage of
-the point the process sends itself SIGKILL: no handler runs, nothing is tidied up. With ``--stop``
-it sends itself SIGSTOP instead, and goes on when it is told to.
+the point all processes of the command are sent SIGKILL: no handler runs, nothing is tidied up. With
+``--stop`` it is SIGSTOP instead, and they go on when they are told to.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import argparse
 import ctypes
 import importlib
 import os
+import runpy
 import signal
 import sys
 import time
@@ -21,7 +22,7 @@ from typing import Any
 
 
 class Fuse:
-    """Ends the process, or stops it, when it has been passed so many times."""
+    """Ends all processes of the command, or stops them, when it has been passed so many times."""
 
     def __init__(self, passages: int, number: int) -> None:
         self._left = passages
@@ -30,7 +31,7 @@ class Fuse:
     def burn(self) -> None:
         self._left -= 1
         if self._left == 0:
-            os.kill(os.getpid(), self._number)
+            os.killpg(os.getpgrp(), self._number)
             # Neither signal waits for the end of the call, but nothing says that it may not.
             time.sleep(0.1)
 
@@ -122,11 +123,16 @@ def inside_planning(fuse: Fuse) -> None:
     before(planning, "_queue", fuse)
 
 
-POINTS: dict[str, Callable[[Fuse], None]] = {
-    "after-claim": after_claim,
+IN_HAND: dict[str, Callable[[Fuse], None]] = {
     "after-fence": after_fence,
     "after-dot": after_dot,
     "after-250": after_250,
+}
+"""Points of the process that hands over for a worker."""
+
+POINTS: dict[str, Callable[[Fuse], None]] = {
+    "after-claim": after_claim,
+    **IN_HAND,
     "inside-record": inside_record,
     "inside-fold": inside_fold,
     "inside-planning": inside_planning,
@@ -139,10 +145,21 @@ def main() -> None:
     parser.add_argument("--stop", action="store_true")
     parser.add_argument("--set", action="append", default=[], metavar="MODULE:NAME=NUMBER")
     parser.add_argument("--lock-timeout", type=float, help="seconds, with SQLite")
-    parser.add_argument("command", nargs="+")
+    parser.add_argument("--hands", action="store_true", help="be what hands over for a worker")
+    parser.add_argument("command", nargs="*")
     given = parser.parse_args()
     # Whoever ends the tests ends this too, stopped or not.
     ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG, prctl(2)
+    fuse = None
+    if given.at is not None:
+        fuse = Fuse(int(given.at[1]), signal.SIGSTOP if given.stop else signal.SIGKILL)
+    if given.hands:
+        if fuse is not None and given.at[0] in IN_HAND:
+            IN_HAND[given.at[0]](fuse)
+        runpy.run_module("goodstanding.mailings.handing", run_name="__main__")
+        return
+    if os.getpgrp() != os.getpid():
+        os.setpgrp()
 
     os.environ["DJANGO_SETTINGS_MODULE"] = "goodstanding.config.settings"
     import django
@@ -160,12 +177,14 @@ def main() -> None:
         found = importlib.import_module(module)
         getattr(found, name)  # that it is there at all
         setattr(found, name, int(number))
-    if given.at is not None:
-        point, count = given.at
-        POINTS[point](Fuse(int(count), signal.SIGSTOP if given.stop else signal.SIGKILL))
+    if fuse is not None:
+        POINTS[given.at[0]](fuse)
 
     from goodstanding.cli import main as goodstanding
+    from goodstanding.mailings.handing import process
 
+    where = ["--at", *given.at, *(["--stop"] if given.stop else [])] if given.at else []
+    process.COMMAND[1:] = ["-m", "tests.e2e.failing", "--hands", *where]
     sys.argv = ["goodstanding", *given.command]
     sys.exit(goodstanding())
 

@@ -83,7 +83,7 @@ class Trouble:
         now = time.monotonic()
         for pid, (until, worker) in list(self.asleep.items()):
             if now >= until:
-                worker.send_signal(signal.SIGCONT)
+                os.killpg(worker.pid, signal.SIGCONT)
                 del self.asleep[pid]
         for worker in self.running:
             assert worker.poll() is None, f"a worker ended by itself: {worker.returncode}"
@@ -133,7 +133,7 @@ class Trouble:
         awake = [worker for worker in self.running if worker.pid not in self.asleep]
         if awake:
             worker = self.chance.choice(awake)
-            worker.send_signal(signal.SIGSTOP)
+            os.killpg(worker.pid, signal.SIGSTOP)
             until = time.monotonic() + self.chance.uniform(0.5, 10)
             self.asleep[worker.pid] = (until, worker)
             self.did["stopped"] += 1
@@ -182,7 +182,7 @@ class Trouble:
     def calm(self) -> None:
         """Wake everybody, end every worker but those that are begun now, and clear the sky."""
         for _, worker in self.asleep.values():
-            worker.send_signal(signal.SIGCONT)
+            os.killpg(worker.pid, signal.SIGCONT)
         self.office.tell("weather", provider="*", state="healthy")
         self.office.tell("limits", provider="*")
         while len(self.running) < 2:

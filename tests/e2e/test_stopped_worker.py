@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import signal
 import sqlite3
 import subprocess
@@ -70,7 +71,7 @@ def stop_amid_work(installation: Installation, worker: subprocess.Popen[bytes]) 
     """Stop it while it has mails claimed, and others fenced and in DATA; how many of each."""
     while True:
         if not is_stopped(worker):
-            worker.send_signal(signal.SIGSTOP)
+            os.killpg(worker.pid, signal.SIGSTOP)
             wait_for(lambda: is_stopped(worker))
         has = dict(
             installation.rows(
@@ -80,7 +81,7 @@ def stop_amid_work(installation: Installation, worker: subprocess.Popen[bytes]) 
         )
         if {CLAIMED, HANDING} <= has.keys() and not holds_the_database(installation):
             return has
-        worker.send_signal(signal.SIGCONT)
+        os.killpg(worker.pid, signal.SIGCONT)
         time.sleep(0.03)
 
 
@@ -114,7 +115,7 @@ def test_stopped_and_taken_over_from_it_wakes_and_goes_on(
     wait_for(lambda: installation.workers_known() == [other.pid])
     if not early:
         installation.wait()
-    worker.send_signal(signal.SIGCONT)
+    os.killpg(worker.pid, signal.SIGCONT)
     wait_for(lambda: sorted(installation.workers_known()) == sorted([worker.pid, other.pid]))
     installation.wait()
     # It is one of those that send again.

@@ -16,6 +16,7 @@ from goodstanding.mailings import contents
 from goodstanding.mailings.contents import Draft, RefusedMailing
 from goodstanding.mailings.lanes import Lane
 from goodstanding.mailings.models import Content, Sequence
+from goodstanding.mailings.stamps import Stamp
 from tests.mailings.audience import BODY, NOW, at_once, contact, mailing, people
 from tests.mailings.compose_parts import strictly, text_of
 
@@ -133,7 +134,7 @@ def test_every_column_of_an_import_is_a_merge_field(tmp_path: Path) -> None:
         fields["first_name"]: fields for fields in contents.contact_fields(everybody).values()
     }
     for name, line in (("Ann", "deep blue in Rome"), ("Bob", "none in no city")):
-        raw = compiled.render(merged[name], "x@example.com", contents.Stamp(5, NOW, made))
+        raw = compiled.render(merged[name], "x@example.com", Stamp(5, NOW, made))
         message = strictly(raw)
         assert message["Subject"] == f"Hi {name}"
         assert line in text_of(message, "plain")
@@ -147,7 +148,7 @@ def test_what_was_checked_stays_checked_whoever_is_imported_later() -> None:
     people(3)
     Contact.objects.update(fields="{}")
     _, compiled = contents.compiled(made)
-    stamp = contents.Stamp(5, NOW, made)
+    stamp = Stamp(5, NOW, made)
     message = strictly(compiled.render({"city": "Rome"}, "ann@example.com", stamp))
     assert "Rome !" in text_of(message, "plain")
 

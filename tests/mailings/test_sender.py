@@ -23,11 +23,12 @@ from django.db import OperationalError, connection, connections
 from goodstanding.gateways.base import Handover, Mail
 from goodstanding.gateways.smtp import SmtpGateway
 from goodstanding.ledger import rebuilding
+from goodstanding.ledger.clock import present
 from goodstanding.ledger.models import Address
-from goodstanding.mailings import checking, course, liveness, outbox, planning, sender
+from goodstanding.mailings import checking, committing, course, liveness, outbox, planning, sender
 from goodstanding.mailings.lanes import Lane
 from goodstanding.mailings.models import Content, Course, Outbox, State, Worker
-from goodstanding.mailings.sender import Sender, present
+from goodstanding.mailings.sender import Sender
 from tests.gateways.smtp_servers import CUT, Script, aiosmtpd_server
 from tests.mailings.audience import (
     address,
@@ -59,6 +60,7 @@ def _hurry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     )
     monkeypatch.setattr(sender, "LOOK_AGAIN", 0.02)
     monkeypatch.setattr(sender, "WAIT_FOR_DATABASE", 0.1)
+    monkeypatch.setattr(committing, "WAIT_FOR_DATABASE", 0.1)
 
 
 class Town:
@@ -329,7 +331,7 @@ def test_a_mailing_that_must_not_go_out_any_more_waits_and_the_others_go(
 def test_contents_in_memory_are_few(monkeypatch: pytest.MonkeyPatch) -> None:
     people(2)
     made = [sendable(f"news-{number}") for number in range(6)]
-    monkeypatch.setattr(sender, "MOST_CONTENTS", 2)
+    monkeypatch.setattr(sender, "MOST_RECIPES", 2)
 
     async def run() -> Sender:
         async with aiosmtpd_server(Town()) as port:
@@ -337,7 +339,7 @@ def test_contents_in_memory_are_few(monkeypatch: pytest.MonkeyPatch) -> None:
             return await send()
 
     working = asyncio.run(run())
-    assert len(working._contents) <= 2
+    assert len(working._recipes) <= 2
     assert [counted(each) for each in made] == [{"sent": 2}] * 6
 
 

@@ -155,58 +155,69 @@ class Account:
         return stand(self.registers, facts, policy, self.channel, now, planning=planning)
 
 
+Query = tuple[str, Sequence[Any]]
+"""SQL and its parameters."""
+
+
 def load(cursor: CursorWrapper, ids: Iterable[int], *, lock: bool = True) -> dict[int, Account]:
     """The accounts with those ids, in the order of their ids, locked until the transaction ends."""
+    return _loaded(cursor, ids, lock=lock)[0]
+
+
+def load_and_ask(
+    cursor: CursorWrapper, ids: Iterable[int], query: Query
+) -> tuple[dict[int, Account], list[tuple[Any, ...]]]:
+    """The accounts, see :func:`load`, and what a query gives once they are locked."""
+    accounts, [found] = _loaded(cursor, ids, query, lock=True)
+    return accounts, found
+
+
+def _loaded(
+    cursor: CursorWrapper, ids: Iterable[int], *more: Query, lock: bool
+) -> tuple[dict[int, Account], list[list[tuple[Any, ...]]]]:
     wanted = bulk.listed(sorted(ids))
     of_addresses = (
         f"SELECT id, channel, value, {', '.join(_DERIVED)} FROM ledger_address"
         f" WHERE {bulk.among('id')} ORDER BY id {bulk.for_update() if lock else ''}"
     )
     of_deliveries = (
-        f"SELECT id, address_id, mailing_id, recipient, {', '.join(_FOLDED)}"
-        f" FROM ledger_delivery WHERE {bulk.among('address_id')}"
+        "SELECT d.id, d.address_id, d.mailing_id, d.recipient, m.name, m.purpose,"
+        f" {', '.join(f'd.{column}' for column in _FOLDED)} FROM ledger_delivery d"
+        f" LEFT JOIN ledger_mailing m ON m.id = d.mailing_id WHERE {bulk.among('d.address_id')}"
     )
     of_topics = (
         f"SELECT address_id, topic, {', '.join(_BLOCKS)} FROM ledger_topicstanding"
         f" WHERE {bulk.among('address_id')}"
     )
-    addresses, deliveries, topics = bulk.gather(
-        cursor, (of_addresses, [wanted]), (of_deliveries, [wanted]), (of_topics, [wanted])
-    )
+    queries = [(query, [wanted]) for query in (of_addresses, of_deliveries, of_topics)]
+    addresses, deliveries, topics, *found = bulk.gather(cursor, *queries, *more)
     accounts: dict[int, Account] = {}
     for row in addresses:
         account = accounts[row[0]] = Account(row[0], row[1], row[2])
         account.stored = tuple(row[3:])
         if row[3] != _EMPTY_TEXT:
             account.registers = _decode(row[3])
-    _take_deliveries(cursor, accounts, deliveries)
+    _take_deliveries(accounts, deliveries)
     for row in topics:
         accounts[row[0]].topics[row[1]] = tuple(row[2:])
-    return accounts
+    return accounts, found
 
 
-def _take_deliveries(
-    cursor: CursorWrapper, accounts: dict[int, Account], found: Sequence[tuple[Any, ...]]
-) -> None:
-    mailings = by_id(cursor, {row[2] for row in found if row[2] is not None})
-    notes = 4 + 5
+def _take_deliveries(accounts: dict[int, Account], found: Iterable[tuple[Any, ...]]) -> None:
+    mailings: dict[int | None, Mailing | None] = {None: None}
+    folded = 6
+    notes = folded + 5
     times = notes + len(_NOTES)
     for stored in found:
-        row = Row(stored[0], mailings.get(stored[2]), stored[3])
-        row.reports = bool(stored[4])
-        row.opens, row.clicks = stored[7], stored[8]
+        id_, address, mailing, recipient, name, purpose = stored[:folded]
+        if mailing not in mailings:
+            mailings[mailing] = Mailing(mailing, name, purpose)
+        row = Row(id_, mailings[mailing], recipient)
+        row.reports = bool(stored[folded])
+        row.opens, row.clicks = stored[folded + 3], stored[folded + 4]
         row.memory = Memory(tuple(stored[times:]), *stored[notes:times])
-        row.stored = (row.reports, *stored[5:])
-        accounts[stored[1]].rows[stored[2], stored[3]] = row
-
-
-def by_id(cursor: CursorWrapper, ids: Iterable[int]) -> dict[int | None, Mailing]:
-    """Those mailings."""
-    cursor.execute(
-        f"SELECT id, name, purpose FROM ledger_mailing WHERE {bulk.among('id')}",
-        [bulk.listed(ids)],
-    )
-    return {row[0]: Mailing(*row) for row in cursor.fetchall()}
+        row.stored = (row.reports, *stored[folded + 1 :])
+        accounts[address].rows[mailing, recipient] = row
 
 
 def settle(

@@ -96,9 +96,9 @@ def _recorded(events: Iterable[Event], now: int) -> Recorded:
         except (ValueError, TypeError, OverflowError) as error:
             recorded.refused.append(Refused(event, str(error)))
     if heard:
-        with transaction.atomic(), connection.cursor() as cursor:
-            if len(heard) > _FEW:
-                bulk.look_up_by_keys(cursor)
+        # Within a transaction of the caller's it is part of that, without a savepoint of its own.
+        with transaction.atomic(savepoint=False), connection.cursor() as cursor:
+            bulk.look_up_by_keys(cursor)
             _record(cursor, heard, now, recorded)
     return recorded
 
@@ -167,10 +167,11 @@ def _record(cursor: CursorWrapper, heard: list[_Heard], now: int, recorded: Reco
     mailings, raised = _mailings(cursor, heard)
     ids = _addresses(cursor, {each.event.address for each in heard})
     _reopen(cursor, raised, ids.values(), now)
-    loaded = accounts.load(cursor, ids.values())
+    places = [(ids[each.event.address], each.key) for each in heard]
+    loaded, known = accounts.load_and_ask(cursor, ids.values(), _heard_before(places))
     if raised:
         _tell(loaded.values(), raised)
-    fresh = _unheard(cursor, heard, ids, loaded, now, recorded)
+    fresh = _unheard(cursor, heard, places, loaded, known, now, recorded)
     placed = [_place(loaded[ids[each.event.address]], each, mailings, recorded) for each in fresh]
     new = list({id(row): row for row in placed if row is not None and row.id == 0}.values())
     for made, id_ in zip(new, bulk.new_ids(cursor, "ledger_delivery", len(new)), strict=True):
@@ -365,14 +366,20 @@ def _find(cursor: CursorWrapper, wanted: set[Address]) -> dict[Address, int]:
 def _unheard(
     cursor: CursorWrapper,
     heard: list[_Heard],
-    ids: dict[Address, int],
+    places: list[tuple[int, str]],
     loaded: dict[int, Account],
+    found: Iterable[tuple[Any, ...]],
     now: int,
     recorded: Recorded,
 ) -> list[_Heard]:
-    """The events that are new; the others are counted, contradictions refused and kept."""
-    places = [(ids[each.event.address], each.key) for each in heard]
-    known = _heard_before(cursor, places, loaded)
+    """The events that are new; the others are counted, contradictions refused and kept.
+
+    ``places``: each event's address and key; ``found``: what is stored of them.
+    """
+    known = {
+        (address, key): _content(kind, at, source, topic, text, _about(loaded[address], delivery))
+        for address, key, kind, at, source, topic, text, delivery in found
+    }
     fresh: dict[tuple[int, str], _Heard] = {}
     refused = []
     for each, place in zip(heard, places, strict=True):
@@ -392,18 +399,13 @@ def _unheard(
     return list(fresh.values())
 
 
-def _heard_before(
-    cursor: CursorWrapper, places: list[tuple[int, str]], loaded: dict[int, Account]
-) -> dict[tuple[int, str], _Content]:
-    cursor.execute(
+def _heard_before(places: list[tuple[int, str]]) -> accounts.Query:
+    """What asks for the events that were heard with those addresses' keys."""
+    return (
         "SELECT t.address_id, t.key, t.kind, t.occurred_at, t.source, t.topic, t.detail,"
         " t.delivery_id FROM " + bulk.pairs("address_id", "key", "ledger_event"),
         bulk.paired(places),
     )
-    return {
-        (address, key): _content(kind, at, source, topic, text, _about(loaded[address], delivery))
-        for address, key, kind, at, source, topic, text, delivery in cursor.fetchall()
-    }
 
 
 _About = tuple[str | None, str]

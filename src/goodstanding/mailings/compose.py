@@ -73,6 +73,17 @@ class Content(msgspec.Struct, frozen=True, kw_only=True):
     """What a request for confirmation links to; none: one link, to everything."""
 
 
+class Recipe(msgspec.Struct, frozen=True):
+    """What a mailing's messages are made of: its content, and the merge fields that it may use."""
+
+    content: Content
+    fields: tuple[str, ...]
+
+    def compiled(self, signer: Signer | None) -> Compiled:
+        """Make it ready; see :func:`compile_content`."""
+        return compile_content(self.content, self.fields, signer)
+
+
 class Stamp(Protocol):
     """What makes one delivery's message its own. Every URL is whole, in ASCII, as signed."""
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import json
 import re
 import secrets
@@ -18,10 +17,9 @@ from goodstanding.config.options import dkim_signer
 from goodstanding.contacts.models import Contact, ContactList
 from goodstanding.core.gate import PURPOSES
 from goodstanding.ledger import bulk, models
-from goodstanding.ledger.signing import signer
 from goodstanding.mailings import compose, confirming, lanes, merge
 from goodstanding.mailings import models as rows
-from goodstanding.mailings.compose import Compiled
+from goodstanding.mailings.compose import Compiled, Recipe
 from goodstanding.mailings.confirming import Confirm
 from goodstanding.mailings.models import Content
 from goodstanding.mailings.outbox import Claim
@@ -231,12 +229,31 @@ def compiled(mailing: int) -> tuple[Content, Compiled]:
         RefusedMailing: by what is set now it must not go out as it is.
     """
     content = Content.objects.select_related("mailing").get(pk=mailing)
+    return content, _compiled(content, _recipe(content))
+
+
+def recipe(mailing: int) -> Recipe:
+    """What a kept mailing's messages are made of; it is known that it can be compiled.
+
+    Raises:
+        RefusedMailing: by what is set now it must not go out as it is.
+    """
+    content = Content.objects.select_related("mailing").get(pk=mailing)
+    found = _recipe(content)
+    _compiled(content, found)
+    return found
+
+
+def _recipe(content: Content) -> Recipe:
+    draft = draft_of(content)
+    return Recipe(written(draft), tuple(named_fields(draft)))
+
+
+def _compiled(content: Content, recipe: Recipe) -> Compiled:
     if content.lane not in lanes.every():
         raise RefusedMailing([f"there is no lane {content.lane!r}"])
-    draft = draft_of(content)
     try:
-        signer = dkim_signer(settings.OPTIONS)
-        return content, compose.compile_content(written(draft), named_fields(draft), signer)
+        return recipe.compiled(dkim_signer(settings.OPTIONS))
     except compose.ContentError as error:
         raise RefusedMailing(error.problems) from error
 
@@ -291,7 +308,7 @@ def named_fields(draft: Draft) -> Collection[str]:
     }
 
 
-def merge_fields(claims: Sequence[Claim]) -> dict[int, Mapping[str, str]]:
+def merge_fields(claims: Sequence[Claim]) -> dict[int, dict[str, str]]:
     """Each delivery's merge fields: its contact's, and over them those it was asked for with."""
     known = contact_fields({claim.contact for claim in claims if claim.contact is not None})
     own = _own_fields([claim.delivery for claim in claims if claim.lot.is_one_by_one])
@@ -364,73 +381,3 @@ def written(draft: Draft) -> compose.Content:
         topic=draft.topic,
         confirms=draft.confirms,
     )
-
-
-class Stamp:
-    """What makes one delivery's message its own: every address in it is signed."""
-
-    def __init__(self, delivery: int, date: int, mailing: int, domain: str | None = None) -> None:
-        options = settings.OPTIONS
-        self.delivery = delivery
-        self.date = date
-        self._mailing = mailing
-        self._base = options.base_url.rstrip("/")
-        self._domain = domain or options.bounce_domain
-        self._sign = signer().sign
-
-    @property
-    def return_path(self) -> str:
-        """The envelope's sender, by which failures find the delivery."""
-        return f"b-{self._sign('return-path', self.delivery)}@{self._domain}"
-
-    @property
-    def message_id(self) -> str:
-        """Made from the delivery: a second try is the same message."""
-        return f"<m-{self._sign('message-id', self.delivery)}@{self._domain}>"
-
-    @property
-    def unsubscribe_url(self) -> str:
-        """The footer link's page."""
-        return self.preferences_url
-
-    @functools.cached_property
-    def preferences_url(self) -> str:
-        """The page where topics are chosen."""
-        return f"{self._base}/preferences/{self._sign('preferences', self.delivery)}/"
-
-    @property
-    def one_click_url(self) -> str:
-        """Where a mail client posts (RFC 8058)."""
-        return f"{self._base}/unsubscribe/{self._unsubscribe}/"
-
-    @property
-    def unsubscribe_mailto(self) -> str | None:
-        """For mail clients that write instead (RFC 2369)."""
-        return f"mailto:unsubscribe-{self._unsubscribe}@{self._domain}"
-
-    @functools.cached_property
-    def _unsubscribe(self) -> str:
-        return self._sign("unsubscribe", self.delivery)
-
-    @property
-    def open_url(self) -> str | None:
-        """The pixel."""
-        return f"{self._base}/open/{self._sign('open', self.delivery)}.gif"
-
-    @property
-    def feedback_id(self) -> tuple[str, ...]:
-        """Names the mailing and the sender in a provider's complaint statistics."""
-        return (str(self._mailing), settings.OPTIONS.sender_id)
-
-    @property
-    def list_id(self) -> str | None:
-        """None: a broadcast is not a discussion list."""
-        return None
-
-    def confirm_url(self, n: int, /) -> str:
-        """Where link number ``n`` of a request for confirmation asks for the person's word."""
-        return f"{self._base}/confirm/{self._sign('confirm', self.delivery, n)}/"
-
-    def click_url(self, n: int, /) -> str:
-        """Where link number ``n`` is counted on its way."""
-        return f"{self._base}/link/{self._sign('click', self.delivery, n)}"

@@ -142,6 +142,9 @@ class Body:
 
 _ASCII: Final = bytes(range(128))
 
+_PLAIN: Final = re.compile(rb"[ -<>-~]{0,70}[!-<>-~]")
+"""What stands on one line of quoted-printable as it is."""
+
 
 def _interleaved(fixed: list[bytes], values: list[bytes]) -> bytes:
     parts = [b""] * (len(fixed) + len(values))
@@ -170,6 +173,8 @@ def _quoted_before_value(raw: bytes) -> bytes:
     A last ``=`` is encoded along to keep room for the soft line break; of its ``=3D`` the first
     character becomes just that.
     """
+    if _PLAIN.fullmatch(raw):
+        return raw + b"=\r\n"
     if not raw or raw.endswith(b"\n"):
         return _quoted(raw)
     return _quoted(raw + b"=")[:-2] + b"\r\n"

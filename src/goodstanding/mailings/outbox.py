@@ -131,6 +131,7 @@ def claim(worker: int, shares: Sequence[Share], now: int) -> list[Claim]:
     stale = None
     while True:
         with transaction.atomic(), connection.cursor() as cursor:
+            bulk.look_up_by_keys(cursor)
             if not liveness.vouch(cursor, worker):
                 return []
             found = [row for share in shares for row in _found(cursor, share, now)]
@@ -239,6 +240,8 @@ def commit(fences: Sequence[Claim], outcomes: Sequence[Outcome], now: int) -> se
     with transaction.atomic(), connection.cursor() as cursor:
         if outcomes:
             _record(cursor, outcomes, now)
+        else:
+            bulk.look_up_by_keys(cursor)
         return _fence(cursor, fences, now) if fences else set()
 
 

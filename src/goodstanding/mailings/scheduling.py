@@ -23,6 +23,9 @@ AHEAD: Final = 40
 FAR_AHEAD: Final = 400
 """Mails claimed ahead for a pace that is fast: claiming a few at a time costs more than sending."""
 
+FADES: Final = 250_000
+"""Microseconds after which what went out counts for half as much."""
+
 FEWEST_SLOTS_TO_SHARE: Final = 8
 """From so many slots on, one in ten is kept free for mail that somebody waits for."""
 
@@ -70,6 +73,7 @@ class Schedule(Generic[Job]):
         self._served_lots: dict[int, int] = {}
         self._served_mailings: dict[int, int] = {}
         self.queued = 0
+        self._faded_at = 0
         self._most = max(FAR_AHEAD, 8 * sum(width.values()))
 
     # Claiming
@@ -91,6 +95,7 @@ class Schedule(Generic[Job]):
 
     def shares(self, now: int) -> list[Share]:
         """What to claim next: the most urgent first, mailings and their lots in turn."""
+        self._fade(now)
         room = self.room
         most: dict[int, int] = {}
         for priority in sorted({lot.priority for lot in self._lots.values()}):
@@ -103,9 +108,6 @@ class Schedule(Generic[Job]):
                 space[lot.pace] -= many
                 room -= many
                 self._serve(lot, many)
-        if most:
-            for flow in self._flows.values():
-                flow.done //= 2
         return [Share(self._lots[lot], many) for lot, many in most.items()]
 
     def claimed(self, shares: Sequence[Share], jobs: Sequence[Job]) -> None:
@@ -146,7 +148,18 @@ class Schedule(Generic[Job]):
         ahead = min(max(AHEAD, 2 * flow.done), FAR_AHEAD)
         if (rate := flow.pace.rate) is not None:
             ahead = min(ahead, int(rate / 30) + 1)
-        return max(0, ahead - flow.queued.get(lot.priority, 0))
+        waiting = flow.queued.get(lot.priority, 0)
+        # A few more at a time cost as much as many.
+        return ahead - waiting if waiting <= ahead // 2 else 0
+
+    def _fade(self, now: int) -> None:
+        """Let what was done a while ago count for less: what is claimed ahead goes in a second."""
+        if now < self._faded_at + FADES:
+            return
+        halvings = (now - self._faded_at) // FADES
+        self._faded_at = now
+        for flow in self._flows.values():
+            flow.done >>= min(halvings, 60)
 
     # Sending
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final, TypeVar
 
@@ -13,19 +13,16 @@ import structlog
 from django.conf import settings
 from django.db import (
     DatabaseError,
-    InterfaceError,
-    InternalError,
-    OperationalError,
-    connection,
     transaction,
 )
 
-from goodstanding.gateways.base import Gateway, Mail
-from goodstanding.gateways.smtp import SmtpGateway
+from goodstanding.ledger.clock import present
 from goodstanding.ledger.policy import active_policy
 from goodstanding.mailings import brakes, contents, lanes, liveness, outbox, outcomes, paces
 from goodstanding.mailings.brakes import Brakes
-from goodstanding.mailings.compose import Compiled
+from goodstanding.mailings.committing import WAIT_FOR_DATABASE, Committer, first_line, in_thread
+from goodstanding.mailings.compose import Recipe
+from goodstanding.mailings.handing.hander import MOST_RECIPES, Hander, Hands, Job, Unfit
 from goodstanding.mailings.outbox import Claim, OpenLot, Outcome, Share
 from goodstanding.mailings.paces import Paces
 from goodstanding.mailings.scheduling import Schedule
@@ -42,20 +39,11 @@ TEND_AGAIN: Final = 1.0
 CATCH_BREATH: Final = 0.005
 """Seconds between two claims."""
 
-WAIT_FOR_DATABASE: Final = 1.0
-"""Seconds between tries while there is no database."""
-
 WAIT_AFTER_ERROR: Final = 5.0
 """Seconds until what failed in a way that nobody foresaw is tried again."""
 
-MOST_CONTENTS: Final = 32
-"""Compiled contents kept: the mailings that are sent at once, and some more."""
-
 WITHHELD_FOR: Final = 60_000_000
 """Microseconds until a mailing that must not go out as things are set is looked at again."""
-
-_AWAY: Final = (OperationalError, InterfaceError, InternalError)
-"""The database's own trouble: nothing is wrong with what was to be written."""
 
 COMPLAIN_AGAIN: Final = 30.0
 """Seconds between complaints of one lane in the log."""
@@ -64,28 +52,25 @@ _log = structlog.get_logger(__name__)
 _T = TypeVar("_T")
 
 
-def present() -> int:
-    """The present time in microseconds."""
-    return time.time_ns() // 1_000
-
-
 class Sender:
-    """Sends what is due until told to stop. All that touches the database runs in one thread."""
+    """Sends what is due until told to stop. What touches the database runs in threads."""
 
-    def __init__(self, thread: ThreadPoolExecutor) -> None:
+    def __init__(
+        self,
+        thread: ThreadPoolExecutor,
+        hands: Hands | None = None,
+        writing: ThreadPoolExecutor | None = None,
+    ) -> None:
+        """``thread`` claims, and ``writing`` writes, where that is another one.
+
+        ``hands``: who makes messages and hands them over; this process itself if left out.
+        """
         self._thread = thread
+        self._hands = hands or Hander()
         self._stopping = asyncio.Event()
-        self._contents: OrderedDict[int, Compiled] = OrderedDict()
-        self._fences: list[tuple[Claim, asyncio.Future[bool]]] = []
-        # What is to be written, and what is being written now.
-        self._outcomes: list[Outcome] = []
-        self._writing: list[Outcome] = []
-        self._written = asyncio.Event()
-        self._written.set()
-        self._to_commit = asyncio.Event()
+        self._recipes: OrderedDict[int, Recipe] = OrderedDict()
+        self._committer = Committer(writing or thread)
         self._lanes = lanes.every()
-        # All of them at once: a certificate that cannot be read is found at the start.
-        self._gateways: dict[str, Gateway] = {n: SmtpGateway(la) for n, la in self._lanes.items()}
         self._paces = Paces(self._lanes)
         self._schedule: Schedule[_Job] = Schedule(
             {name: lane.width for name, lane in self._lanes.items()}, self._paces.begin
@@ -110,19 +95,18 @@ class Sender:
         lifeline = await self._enrolled()
         if lifeline is None:
             return
-        committing = asyncio.create_task(self._commit_forever())
+        committing = asyncio.create_task(self._committer.run())
         try:
             await self._claim_forever(lifeline)
         finally:
             left = self._dropped + self._schedule.drop()
             await self._at_the_end(outbox.release, [job.claim for job in left])
             await asyncio.gather(*self._under_way)
-            await self._written.wait()
+            await self._committer.written()
             committing.cancel()
             await asyncio.gather(committing, return_exceptions=True)
             await self._at_the_end(lifeline.let_go)
-            for gateway in self._gateways.values():
-                await gateway.close()
+            await self._hands.close()
 
     async def _enrolled(self) -> liveness.Lifeline | None:
         """This worker's lifeline, when there is a database; None where it is told to stop first."""
@@ -130,7 +114,7 @@ class Sender:
             try:
                 return await self._in_thread(liveness.Lifeline, present())
             except DatabaseError as error:
-                _log.warning("the database is not to be had", error=_first_line(error))
+                _log.warning("the database is not to be had", error=first_line(error))
                 await _rest(self._stopping, WAIT_FOR_DATABASE)
         return None
 
@@ -139,7 +123,7 @@ class Sender:
         try:
             await self._in_thread(call, *arguments)
         except DatabaseError as error:
-            _log.warning("left to whoever takes over", error=_first_line(error))
+            _log.warning("left to whoever takes over", error=first_line(error))
 
     async def _claim_forever(self, lifeline: liveness.Lifeline) -> None:
         look_at = 0.0
@@ -160,7 +144,7 @@ class Sender:
                     self._dispatch()
                     pause = CATCH_BREATH if jobs else LOOK_AGAIN
             except DatabaseError as error:
-                _log.warning("the database is not to be had", error=_first_line(error))
+                _log.warning("the database is not to be had", error=first_line(error))
                 self._astray = True
                 await _rest(self._stopping, WAIT_FOR_DATABASE)
                 continue
@@ -193,7 +177,7 @@ class Sender:
             # A claim may have been committed although nobody could say so any more.
             jobs = [*self._schedule.waiting(), *self._dropped, *self._under_way.values()]
             mine = {job.claim.delivery for job in jobs}
-            mine.update(done.claim.delivery for done in (*self._outcomes, *self._writing))
+            mine.update(done.claim.delivery for done in self._committer.unwritten())
             await self._in_thread(outbox.give_back, lifeline.worker, mine)
             self._astray = False
         self._dispatch()
@@ -212,28 +196,28 @@ class Sender:
         jobs = []
         withheld: list[Claim] = []
         for claim in claims:
-            compiled = self._compiled(claim.mailing)
-            if compiled is None:
+            recipe = self._recipe(claim.mailing)
+            if recipe is None:
                 withheld.append(claim)
                 continue
-            jobs.append(_Job(claim, compiled, fields[claim.delivery]))
+            jobs.append(_Job(claim, recipe, fields[claim.delivery]))
         if withheld:
             outbox.release(withheld, until=present() + WITHHELD_FOR)
         return jobs
 
-    def _compiled(self, mailing: int) -> Compiled | None:
-        """A mailing's content; None where by what is set now it must not go out."""
-        found = self._contents.get(mailing)
+    def _recipe(self, mailing: int) -> Recipe | None:
+        """What a mailing's messages are made of; None where by what is set now none may go out."""
+        found = self._recipes.get(mailing)
         if found is None:
             try:
-                _, found = contents.compiled(mailing)
+                found = contents.recipe(mailing)
             except contents.RefusedMailing as error:
                 _log.error("a mailing is withheld", mailing=mailing, problems=error.problems)
                 return None
-            self._contents[mailing] = found
-            if len(self._contents) > MOST_CONTENTS:
-                self._contents.popitem(last=False)
-        self._contents.move_to_end(mailing)
+            self._recipes[mailing] = found
+            if len(self._recipes) > MOST_RECIPES:
+                self._recipes.popitem(last=False)
+        self._recipes.move_to_end(mailing)
         return found
 
     def _dispatch(self) -> None:
@@ -262,38 +246,36 @@ class Sender:
             outcome = outcomes.broken(
                 job.claim, why, self._policy, present(), fenced=attempt.fenced
             )
-        # Whoever takes this one's place is not let past the fence before this is on disk: both are
-        # committed together, so that no more are ever being handed over than there are places.
-        self._outcomes.append(outcome)
-        self._written.clear()
-        self._to_commit.set()
+        self._committer.record(outcome)
         self._schedule.done(job)
         self._dispatch()
 
     async def _attempt(self, attempt: _Attempt) -> Outcome:
         job = attempt.job
         claim = job.claim
-        lane = self._lanes[job.lot.lane]
-        stamp = contents.Stamp(
-            claim.delivery, claim.first_attempt_at, claim.mailing, lane.bounce_domain
-        )
-        try:
-            message = job.compiled.render(job.fields, claim.address.value, stamp)
-        except Exception as error:  # noqa: BLE001 - whatever it is, it is this recipient's alone
-            return outcomes.unfit(claim, f"{type(error).__name__}: {error}", present())
-        gateway = self._gateways[job.lot.lane]
 
         async def fence() -> bool:
-            attempt.fenced = await self._fenced(claim)
+            attempt.fenced = await self._committer.fence(claim)
             return attempt.fenced
 
         pace = self._schedule.pace_of(job.lot)
-        most = pace.limits.mails_per_connection
-        mail = Mail(stamp.return_path, claim.address.value, message, most)
-        handover = await gateway.send(mail, fence)
+        wanted = Job(
+            delivery=claim.delivery,
+            mailing=claim.mailing,
+            lane=job.lot.lane,
+            recipient=claim.address.value,
+            began_at=claim.first_attempt_at,
+            fields=job.fields,
+            connection_mails=pace.limits.mails_per_connection,
+        )
+        try:
+            handover = await self._hands.hand(wanted, job.recipe, fence)
+        except Unfit as error:
+            return outcomes.unfit(claim, str(error), present())
         if handover.outcome == "unsent":
             self._complain(job.lot.lane, handover.error or handover.text)
         now = present()
+        lane = self._lanes[job.lot.lane]
         outcome = outcomes.judge(claim, handover, self._policy, now, lane)
         self._paces.heard(pace, handover, outcome, now)
         if self._brakes.heard(job.lot, outcome):
@@ -310,86 +292,8 @@ class Sender:
             self._complain_at[lane] = now + COMPLAIN_AGAIN
             _log.warning("a lane cannot hand over", lane=lane, why=why)
 
-    async def _fenced(self, claim: Claim) -> bool:
-        """Wait until the next group is on disk; whether the fence was set."""
-        done: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
-        self._fences.append((claim, done))
-        self._to_commit.set()
-        return await done
-
-    async def _commit_forever(self) -> None:
-        """Commit fences and outcomes in groups: whatever came up while the last one was written.
-
-        Without a database everybody waits here: what was said is neither lost nor said again.
-        """
-        while True:
-            await self._to_commit.wait()
-            self._to_commit.clear()
-            fences = self._next_fences()
-            self._writing, self._outcomes = self._outcomes, []
-            allowed = await self._commit([claim for claim, _ in fences], self._writing)
-            self._writing = []
-            if not self._outcomes:
-                self._written.set()
-            for claim, fenced in fences:
-                fenced.set_result(claim.delivery in allowed)
-
-    def _next_fences(self) -> list[tuple[Claim, asyncio.Future[bool]]]:
-        """What to commit next, every delivery once.
-
-        Who was taken over from, and has claimed a delivery anew, may ask for both its claims.
-        """
-        first: dict[int, tuple[Claim, asyncio.Future[bool]]] = {}
-        for each in self._fences:
-            first.setdefault(each[0].delivery, each)
-        again = [each for each in self._fences if first[each[0].delivery] is not each]
-        self._fences = again
-        if again:
-            self._to_commit.set()
-        return list(first.values())
-
-    async def _commit(self, fences: list[Claim], done: list[Outcome]) -> set[int]:
-        """Commit, however long it takes; the deliveries whose fence was set."""
-        while True:
-            try:
-                return await self._in_thread(outbox.commit, fences, done, present())
-            except _AWAY as error:
-                _log.warning("the database is not to be had", error=_first_line(error))
-                await asyncio.sleep(WAIT_FOR_DATABASE)
-            except Exception as error:  # noqa: BLE001 - one of them must not stop the others
-                if len(fences) + len(done) == 1:
-                    return await self._give_up(done, error)
-                allowed = set()
-                for fence in fences:
-                    allowed |= await self._commit([fence], [])
-                for outcome in done:
-                    await self._commit([], [outcome])
-                return allowed
-
-    async def _give_up(self, done: list[Outcome], error: Exception) -> set[int]:
-        """What cannot be written: a fence is not set; what became of an attempt nobody knows."""
-        _log.error("it cannot be recorded", error=_first_line(error), exc_info=error)
-        if done:
-            unknown = [outcomes.unknown(each.claim, _first_line(error), present()) for each in done]
-            try:
-                await self._in_thread(outbox.commit, [], unknown, present())
-            except DatabaseError as again:
-                _log.error("nor that it is not known", error=_first_line(again))
-        return set()
-
     async def _in_thread(self, call: Callable[..., _T], *arguments: Any) -> _T:
-        return await asyncio.get_running_loop().run_in_executor(
-            self._thread, _with_connection, call, *arguments
-        )
-
-
-def _with_connection(call: Callable[..., _T], *arguments: Any) -> _T:
-    connection.close_if_unusable_or_obsolete()
-    return call(*arguments)
-
-
-def _first_line(error: Exception) -> str:
-    return f"{type(error).__name__}: {str(error).partition(chr(10))[0][:200]}"
+        return await in_thread(self._thread, call, *arguments)
 
 
 class _Attempt:
@@ -405,11 +309,11 @@ class _Attempt:
 class _Job:
     """A claim with all that its message needs."""
 
-    __slots__ = ("claim", "compiled", "fields")
+    __slots__ = ("claim", "fields", "recipe")
 
-    def __init__(self, claim: Claim, compiled: Compiled, fields: Mapping[str, str]) -> None:
+    def __init__(self, claim: Claim, recipe: Recipe, fields: dict[str, str]) -> None:
         self.claim = claim
-        self.compiled = compiled
+        self.recipe = recipe
         self.fields = fields
 
     @property

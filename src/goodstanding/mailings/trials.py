@@ -20,8 +20,9 @@ from goodstanding.gateways.smtp import SmtpGateway
 from goodstanding.ledger import asking
 from goodstanding.mailings import contents, lanes
 from goodstanding.mailings.compose import Compiled
-from goodstanding.mailings.contents import Draft, Stamp
+from goodstanding.mailings.contents import Draft
 from goodstanding.mailings.lanes import Lane
+from goodstanding.mailings.stamps import Stamp
 
 SAMPLES: Final = {"first_name": "Ann", "last_name": "Example", "company": "Example Ltd"}
 """Who stands for an address that no contact has."""

@@ -1,0 +1,159 @@
+"""Committing: fences and what became of mails, written in groups by a thread with a connection."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Final, TypeVar
+
+import structlog
+from django.db import (
+    DatabaseError,
+    InterfaceError,
+    InternalError,
+    OperationalError,
+    connection,
+)
+
+from goodstanding.ledger.clock import present
+from goodstanding.mailings import outbox, outcomes
+from goodstanding.mailings.outbox import Claim, Outcome
+
+FENCES_WITHIN: Final = 0.02
+"""Seconds for which what became of a mail waits for a fence to be committed with."""
+
+WAIT_FOR_DATABASE: Final = 1.0
+"""Seconds between tries while there is no database."""
+
+_AWAY: Final = (OperationalError, InterfaceError, InternalError)
+"""The database's own trouble: nothing is wrong with what was to be written."""
+
+_log = structlog.get_logger(__name__)
+_T = TypeVar("_T")
+
+
+class Committer:
+    """Writes for a sender, one group after the other.
+
+    Whoever takes a place is not let past the fence before what became of the one before is on
+    disk: they are committed together or in that order. No more are ever being handed over, by what
+    the database says, than there are places.
+    """
+
+    def __init__(self, thread: ThreadPoolExecutor) -> None:
+        self._thread = thread
+        self._fences: list[tuple[Claim, asyncio.Future[bool]]] = []
+        # What is to be written, and what is being written now.
+        self._outcomes: list[Outcome] = []
+        self._writing: list[Outcome] = []
+        self._written = asyncio.Event()
+        self._written.set()
+        self._wanted = asyncio.Event()
+        self._alone: asyncio.TimerHandle | None = None
+
+    async def fence(self, claim: Claim) -> bool:
+        """Wait until the next group is on disk; whether the fence was set."""
+        done: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        self._fences.append((claim, done))
+        self._wanted.set()
+        return await done
+
+    def record(self, outcome: Outcome) -> None:
+        """Have it written: with the next fence, or alone a little later. Nobody waits for it."""
+        self._outcomes.append(outcome)
+        self._written.clear()
+        if self._alone is None:
+            loop = asyncio.get_running_loop()
+            self._alone = loop.call_later(FENCES_WITHIN, self._wanted.set)
+
+    def unwritten(self) -> Iterator[Outcome]:
+        """What is not known to be on disk yet."""
+        yield from self._outcomes
+        yield from self._writing
+
+    async def written(self) -> None:
+        """Wait until all is on disk."""
+        await self._written.wait()
+
+    async def run(self) -> None:
+        """Commit in groups, until cancelled: whatever came up while the last one was written.
+
+        Without a database everybody waits here: what was said is neither lost nor said again.
+        """
+        while True:
+            await self._wanted.wait()
+            self._wanted.clear()
+            if self._alone is not None:
+                self._alone.cancel()
+                self._alone = None
+            fences = self._next_fences()
+            self._writing, self._outcomes = self._outcomes, []
+            allowed = await self._commit([claim for claim, _ in fences], self._writing)
+            self._writing = []
+            if not self._outcomes:
+                self._written.set()
+            for claim, fenced in fences:
+                fenced.set_result(claim.delivery in allowed)
+
+    def _next_fences(self) -> list[tuple[Claim, asyncio.Future[bool]]]:
+        """What to commit next, every delivery once.
+
+        Who was taken over from, and has claimed a delivery anew, may ask for both its claims.
+        """
+        first: dict[int, tuple[Claim, asyncio.Future[bool]]] = {}
+        for each in self._fences:
+            first.setdefault(each[0].delivery, each)
+        again = [each for each in self._fences if first[each[0].delivery] is not each]
+        self._fences = again
+        if again:
+            self._wanted.set()
+        return list(first.values())
+
+    async def _commit(self, fences: list[Claim], done: list[Outcome]) -> set[int]:
+        """Commit, however long it takes; the deliveries whose fence was set."""
+        while True:
+            try:
+                return await in_thread(self._thread, outbox.commit, fences, done, present())
+            except _AWAY as error:
+                _log.warning("the database is not to be had", error=first_line(error))
+                await asyncio.sleep(WAIT_FOR_DATABASE)
+            except Exception as error:  # noqa: BLE001 - one of them must not stop the others
+                if len(fences) + len(done) == 1:
+                    return await self._give_up(done, error)
+                allowed = set()
+                for fence in fences:
+                    allowed |= await self._commit([fence], [])
+                for outcome in done:
+                    await self._commit([], [outcome])
+                return allowed
+
+    async def _give_up(self, done: list[Outcome], error: Exception) -> set[int]:
+        """What cannot be written: a fence is not set; what became of an attempt nobody knows."""
+        _log.error("it cannot be recorded", error=first_line(error), exc_info=error)
+        if done:
+            unknown = [outcomes.unknown(each.claim, first_line(error), present()) for each in done]
+            try:
+                await in_thread(self._thread, outbox.commit, [], unknown, present())
+            except DatabaseError as again:
+                _log.error("nor that it is not known", error=first_line(again))
+        return set()
+
+
+async def in_thread(thread: ThreadPoolExecutor, call: Callable[..., _T], *arguments: Any) -> _T:
+    """Call it in a thread, with a connection that is not known to be of no use."""
+    return await asyncio.get_running_loop().run_in_executor(
+        thread, _with_connection, call, *arguments
+    )
+
+
+def _with_connection(call: Callable[..., _T], *arguments: Any) -> _T:
+    # Only after an error: a health check every time is one trip more for every group.
+    if connection.errors_occurred:
+        connection.close_if_unusable_or_obsolete()
+    return call(*arguments)
+
+
+def first_line(error: Exception) -> str:
+    """An error in a line of a log."""
+    return f"{type(error).__name__}: {str(error).partition(chr(10))[0][:200]}"

@@ -1,0 +1,94 @@
+"""The process that hands over: ``python -m goodstanding.mailings.handing``, run by its sender.
+
+It ends with its sender, or when that tells it to; whoever stops both by a signal stops the sender.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import signal
+import socket
+from collections.abc import Coroutine
+
+from django.conf import settings
+
+from goodstanding.mailings.compose import Recipe
+from goodstanding.mailings.handing import wire
+from goodstanding.mailings.handing.hander import Hander, Job, Unfit
+from goodstanding.mailings.handing.wire import Wire
+
+
+class Serving:
+    """Does what the sender at the other end of ``wire`` asks for."""
+
+    def __init__(self) -> None:
+        self.wire = Wire(wire.ToHands, self._heard, self._lost)
+        self.over = asyncio.Event()
+        self._hander: Hander
+        self._recipes: dict[int, Recipe] = {}
+        self._fences: dict[int, asyncio.Future[bool]] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def _heard(self, message: wire.ToHands) -> None:
+        match message:
+            case wire.Hand():
+                recipe = self._recipes[message.job.mailing]
+                self._begin(self._hand(message.number, message.job, recipe))
+            case wire.Fenced():
+                self._fences.pop(message.number).set_result(message.allowed)
+            case wire.Learn():
+                self._recipes[message.mailing] = message.recipe
+            case wire.Forget():
+                del self._recipes[message.mailing]
+            case wire.Begin():
+                [key, *fallbacks] = message.secrets
+                settings.configure(
+                    OPTIONS=message.options, SECRET_KEY=key, SECRET_KEY_FALLBACKS=fallbacks
+                )
+                self._hander = Hander()
+                self.wire.say(wire.Ready())
+            case wire.Close():
+                self._begin(self._close())
+
+    async def _hand(self, number: int, job: Job, recipe: Recipe) -> None:
+        async def fence() -> bool:
+            answer: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+            self._fences[number] = answer
+            self.wire.say(wire.Asking(number))
+            return await answer
+
+        said: wire.Answer
+        try:
+            said = wire.Handed(number, await self._hander.hand(job, recipe, fence))
+        except Unfit as error:
+            said = wire.Failed(number, str(error), unfit=True)
+        except Exception as error:  # noqa: BLE001 - one mail's trouble is not the others'
+            said = wire.Failed(number, f"{type(error).__name__}: {error}", unfit=False)
+        self.wire.say(said)
+
+    async def _close(self) -> None:
+        await self._hander.close()
+        self.wire.close()
+
+    def _begin(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def _lost(self) -> None:
+        self.over.set()
+
+
+async def serve(end: socket.socket) -> None:
+    """Serve until the other end hangs up; what is in flight then is cut."""
+    serving = Serving()
+    await asyncio.get_running_loop().create_connection(lambda: serving.wire, sock=end)
+    await serving.over.wait()
+
+
+if __name__ == "__main__":
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    gc.freeze()
+    asyncio.run(serve(socket.socket(fileno=0)))

@@ -1,0 +1,177 @@
+"""A process that hands over for this one, so that making and saying a mail has an interpreter of
+its own: what decides and remembers goes on meanwhile."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import socket
+import subprocess
+import sys
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Any, Final
+
+import structlog
+from django.conf import settings
+
+from goodstanding.gateways.base import Fence, Handover
+from goodstanding.mailings.compose import Recipe
+from goodstanding.mailings.handing import wire
+from goodstanding.mailings.handing.hander import MOST_RECIPES, Job, Unfit
+from goodstanding.mailings.handing.wire import Wire
+
+COMMAND: Final = [sys.executable, "-m", "goodstanding.mailings.handing"]
+"""What is run; it finds its end of the wire as its standard input."""
+
+END_WITHIN: Final = 5.0
+"""Seconds that it has to end once it has hung up."""
+
+_log = structlog.get_logger(__name__)
+
+
+class Gone(Exception):
+    """The process is gone, and nobody knows how far it came with this one."""
+
+
+class HandingProcess:
+    """Hands over in a process of its own.
+
+    It remembers nothing that matters. If it dies, that is to the mails in its hands as if their
+    connections had been cut, and the next one begins another.
+    """
+
+    def __init__(self) -> None:
+        self._numbers = itertools.count(1)
+        self._starting = asyncio.Lock()
+        self._running: _Running | None = None
+
+    async def begin(self) -> None:
+        """See :class:`goodstanding.mailings.handing.hander.Hands`.
+
+        Raises:
+            Gone: it ended before it was ready; it has said why on standard error.
+            OSError: it cannot be started.
+        """
+        async with self._starting:
+            if self._running is None:
+                self._running = await _Running.begin(self._ended)
+
+    async def hand(self, job: Job, recipe: Recipe, fence: Fence) -> Handover:
+        """See :class:`goodstanding.mailings.handing.hander.Hands`.
+
+        Raises:
+            Unfit: the message cannot be made.
+            Gone: the process is gone.
+            OSError: it cannot be started.
+        """
+        while (running := self._running) is None:
+            await self.begin()
+        number = next(self._numbers)
+        said = await running.ask(number, job, recipe)
+        if isinstance(said, wire.Asking):
+            said = await running.answer(number, allowed=await fence())
+        if isinstance(said, wire.Handed):
+            return said.handover
+        if isinstance(said, wire.Failed):
+            raise Unfit(said.error) if said.unfit else Gone(said.error)
+        raise Gone("it asked twice")
+
+    async def close(self) -> None:
+        """See :class:`goodstanding.mailings.handing.hander.Hands`."""
+        if self._running is not None:
+            await self._running.close()
+
+    def _ended(self, running: _Running) -> None:
+        if self._running is running:
+            self._running = None
+
+
+class _Running:
+    """The process while it is there, and what it was asked. ``ended`` is called when it is gone."""
+
+    def __init__(self, process: subprocess.Popen[bytes], ended: Callable[[_Running], None]) -> None:
+        self._process = process
+        self._ended = ended
+        self._asked: dict[int, asyncio.Future[wire.Answer]] = {}
+        self._taught: OrderedDict[int, None] = OrderedDict()
+        self._wire = Wire(wire.ToSender, self._heard, self._lost)
+        self._ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._over = asyncio.Event()
+        self._is_closing = False
+
+    @classmethod
+    async def begin(cls, ended: Callable[[_Running], None]) -> _Running:
+        ours, theirs = socket.socketpair()
+        with theirs:
+            try:
+                # Begun at once: no more than a fork, and nothing in it comes from outside.
+                process = subprocess.Popen(COMMAND, stdin=theirs.fileno())  # noqa: ASYNC220, S603
+            except BaseException:
+                ours.close()
+                raise
+        running = cls(process, ended)
+        loop = asyncio.get_running_loop()
+        await loop.create_connection(lambda: running._wire, sock=ours)
+        secrets = map(str, (settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS))
+        running._wire.say(wire.Begin(settings.OPTIONS, list(secrets)))
+        await running._ready
+        return running
+
+    async def ask(self, number: int, job: Job, recipe: Recipe) -> wire.Answer:
+        """Ask for a message to be handed over; the first that is said of it."""
+        if job.mailing in self._taught:
+            self._taught.move_to_end(job.mailing)
+        else:
+            self._taught[job.mailing] = None
+            self._wire.say(wire.Learn(job.mailing, recipe))
+            if len(self._taught) > MOST_RECIPES:
+                self._wire.say(wire.Forget(self._taught.popitem(last=False)[0]))
+        return await self._said(wire.Hand(number, job))
+
+    async def answer(self, number: int, *, allowed: bool) -> wire.Answer:
+        """Say whether the content may leave; what became of it."""
+        return await self._said(wire.Fenced(number, allowed))
+
+    async def close(self) -> None:
+        """Have it hang up and end."""
+        self._is_closing = True
+        if not self._over.is_set():
+            self._wire.say(wire.Close())
+            await self._over.wait()
+        await asyncio.to_thread(self._reap)
+
+    async def _said(self, asked: wire.Hand | wire.Fenced) -> wire.Answer:
+        if self._over.is_set():
+            raise Gone("the process that hands over is gone")
+        said: asyncio.Future[wire.Answer] = asyncio.get_running_loop().create_future()
+        self._asked[asked.number] = said
+        self._wire.say(asked)
+        return await said
+
+    def _heard(self, message: wire.ToSender) -> None:
+        if isinstance(message, wire.Ready):
+            self._ready.set_result(None)
+            return
+        said = self._asked.pop(message.number)
+        if not said.done():
+            said.set_result(message)
+
+    def _lost(self) -> None:
+        self._over.set()
+        if not self._is_closing:
+            _log.warning("the process that hands over is gone", mails=len(self._asked))
+            asyncio.get_running_loop().run_in_executor(None, self._reap)
+        waiting: list[asyncio.Future[Any]] = [self._ready, *self._asked.values()]
+        self._asked.clear()
+        for each in waiting:
+            if not each.done():
+                each.set_exception(Gone("the process that hands over is gone"))
+        self._ended(self)
+
+    def _reap(self) -> None:
+        try:
+            self._process.wait(END_WITHIN)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()

@@ -1,0 +1,210 @@
+"""Handing over in a process of its own: the same as from here, and nothing lost when it dies."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from email import message_from_bytes
+from typing import Any
+
+import msgspec
+import pytest
+from django.conf import settings
+
+from benchmarks.measuring import children
+from goodstanding.gateways.base import Handover
+from goodstanding.mailings.compose import Content, Recipe
+from goodstanding.mailings.handing import process
+from goodstanding.mailings.handing.hander import MOST_RECIPES, Hander, Hands, Job, Unfit
+from goodstanding.mailings.handing.process import Gone, HandingProcess
+from goodstanding.mailings.lanes import Lane
+from tests.gateways.smtp_servers import HANG, Script
+
+
+def recipe(subject: str = "Hello {{ first_name }}") -> Recipe:
+    content = Content(
+        from_address="news@example.com",
+        subject=subject,
+        text="{{ first_name }} {{ postal_address }} {{ unsubscribe_url }}",
+        postal_address="1 Example Street",
+    )
+    return Recipe(content, ("first_name",))
+
+
+def job(delivery: int = 7, mailing: int = 3, **fields: str) -> Job:
+    return Job(
+        delivery=delivery,
+        mailing=mailing,
+        lane="main",
+        recipient="ann@example.com",
+        began_at=1_790_000_000_000_000,
+        fields=fields,
+        connection_mails=None,
+    )
+
+
+async def allow() -> bool:
+    return True
+
+
+async def refuse() -> bool:
+    return False
+
+
+@asynccontextmanager
+async def hands(
+    monkeypatch: pytest.MonkeyPatch, kind: Callable[[], Hands], **answers: str
+) -> AsyncIterator[tuple[Hands, Script]]:
+    """Such hands, and the server that they hand over to."""
+    script = Script(**answers)
+    async with script.running() as port:
+        lane = Lane(host="127.0.0.1", port=port, starttls="never", connections=4)
+        options = msgspec.structs.replace(settings.OPTIONS, lanes={"main": lane})
+        monkeypatch.setattr(settings, "OPTIONS", options)
+        made = kind()
+        await made.begin()
+        try:
+            yield made, script
+        finally:
+            await made.close()
+
+
+async def until(holds: Callable[[], bool]) -> None:
+    """Wait; the whole test has its limit."""
+    while not holds():  # noqa: ASYNC110 - nobody tells
+        await asyncio.sleep(0.01)
+
+
+BOTH = pytest.mark.parametrize("kind", [Hander, HandingProcess])
+
+
+def run(test: Callable[[], Awaitable[Any]]) -> Any:
+    async def limited() -> Any:
+        async with asyncio.timeout(30):
+            return await test()
+
+    return asyncio.run(limited())
+
+
+def test_what_it_hands_over_is_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def test() -> list[tuple[Handover, bytes]]:
+        found = []
+        for kind in (Hander, HandingProcess):
+            async with hands(monkeypatch, kind) as (made, script):
+                handover = await made.hand(job(first_name="Änn"), recipe(), allow)
+                found.append((msgspec.structs.replace(handover, host=None), script.bodies[0]))
+        return found
+
+    here, there = run(test)
+    assert here == there
+    assert here[0].outcome == "accepted"
+    assert message_from_bytes(here[1])["Subject"] == "=?utf-8?b?SGVsbG8gw4Rubg==?="
+
+
+@BOTH
+def test_what_the_fence_refuses_does_not_leave(
+    monkeypatch: pytest.MonkeyPatch, kind: Callable[[], Hands]
+) -> None:
+    async def test() -> None:
+        async with hands(monkeypatch, kind) as (made, script):
+            assert (await made.hand(job(), recipe(), refuse)).outcome == "dropped"
+            assert (await made.hand(job(8), recipe(), allow)).outcome == "accepted"
+            assert len(script.bodies) == 1
+
+    run(test)
+
+
+@BOTH
+def test_one_that_cannot_be_made_does_not_stop_the_others(
+    monkeypatch: pytest.MonkeyPatch, kind: Callable[[], Hands]
+) -> None:
+    async def test() -> None:
+        async with hands(monkeypatch, kind) as (made, _):
+            bad = msgspec.structs.replace(job(), recipient="a\nb@example.com")
+            with pytest.raises(Unfit, match="cannot stand in a To header"):
+                await made.hand(bad, recipe(), allow)
+            assert (await made.hand(job(8), recipe(), allow)).outcome == "accepted"
+
+    run(test)
+
+
+@BOTH
+def test_more_mailings_at_once_than_are_kept_ready(
+    monkeypatch: pytest.MonkeyPatch, kind: Callable[[], Hands]
+) -> None:
+    async def test() -> None:
+        async with hands(monkeypatch, kind) as (made, script):
+            many = 2 * MOST_RECIPES
+            wanted = [
+                made.hand(job(number, number % many), recipe(f"Number {number % many}"), allow)
+                for number in range(3 * many)
+            ]
+            assert {each.outcome for each in await asyncio.gather(*wanted)} == {"accepted"}
+            subjects = sorted(str(message_from_bytes(body)["Subject"]) for body in script.bodies)
+            assert subjects == sorted(f"Number {number % many}" for number in range(3 * many))
+
+    run(test)
+
+
+@pytest.mark.parametrize("fenced", [False, True])
+def test_when_it_dies_what_it_had_is_told_and_another_goes_on(
+    monkeypatch: pytest.MonkeyPatch, fenced: bool
+) -> None:
+    async def test() -> None:
+        async with hands(monkeypatch, HandingProcess) as (made, script):
+            asked, decided = asyncio.Event(), asyncio.Event()
+
+            async def fence() -> bool:
+                asked.set()
+                await decided.wait()
+                return True
+
+            script.answers = {**script.answers, "DOT": HANG}
+            handing = asyncio.create_task(made.hand(job(), recipe(), fence))
+            await asked.wait()
+            if fenced:
+                decided.set()
+                await until(lambda: bool(script.bodies))
+            [there] = children()
+            os.kill(there, signal.SIGKILL)
+            await until(lambda: there not in children())
+            decided.set()
+            with pytest.raises(Gone):
+                await handing
+            assert len(script.bodies) == fenced
+            script.answers = {**script.answers, "DOT": "250 taken"}
+            assert (await made.hand(job(8), recipe(), allow)).outcome == "accepted"
+
+    run(test)
+
+
+def test_it_ends_with_whoever_began_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def test() -> None:
+        async with hands(monkeypatch, HandingProcess) as (made, _):
+            [there] = children()
+            for number in (signal.SIGINT, signal.SIGTERM):
+                os.kill(there, number)  # meant for its sender, which will tell it
+            assert (await made.hand(job(), recipe(), allow)).outcome == "accepted"
+            assert isinstance(made, HandingProcess)
+            assert made._running is not None
+            made._running._wire.close()
+            await until(lambda: not children())
+
+    run(test)
+
+
+def test_one_that_cannot_begin_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def test() -> None:
+        made = HandingProcess()
+        monkeypatch.setattr(process, "COMMAND", ["/nowhere/at/all"])
+        with pytest.raises(OSError, match="nowhere"):
+            await made.begin()
+        monkeypatch.setattr(process, "COMMAND", ["true"])
+        with pytest.raises(Gone):
+            await made.begin()
+        await made.close()
+
+    run(test)
