@@ -88,7 +88,9 @@ class Worker:
         listener = await _listening() if listen else None
         hands = _hands()
         await hands.begin()
-        sender = Sender(self._thread("claiming"), hands, self._thread("writing"))
+        sender = Sender(
+            self._thread("claiming"), hands, self._thread("writing"), self._thread("recording")
+        )
         tasks = [
             asyncio.create_task(sender.run()),
             asyncio.create_task(self._repeat("digest", _digest)),

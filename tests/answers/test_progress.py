@@ -52,7 +52,7 @@ def sent(made: int, most: int = 100) -> None:
     worker = int(Worker.objects.create(started_at=NOW, host="here", process=1).pk)
     mine = [claim for claim in claimed(worker, most, NOW) if claim.mailing == made]
     outbox.commit(mine, [], NOW)
-    outbox.commit([], [Outcome(c, (event_of(c, "sent", NOW, reports=False),)) for c in mine], NOW)
+    outbox.settle([Outcome(c, (event_of(c, "sent", NOW, reports=False),)) for c in mine], NOW)
 
 
 def test_from_scheduled_to_completed() -> None:

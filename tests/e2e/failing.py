@@ -102,6 +102,13 @@ def after_250(fuse: Fuse) -> None:
     after_await(SmtpGateway, "send", fuse, lambda handover: handover.outcome == "accepted")
 
 
+def after_tell(fuse: Fuse) -> None:
+    """It is noted on disk what became of some, and recorded of none of them."""
+    from goodstanding.mailings import outbox
+
+    before(outbox, "settle", fuse)
+
+
 def inside_record(fuse: Fuse) -> None:
     """Events are stored and rows of the outbox changed; nothing is committed."""
     from goodstanding.mailings import outbox
@@ -133,6 +140,7 @@ IN_HAND: dict[str, Callable[[Fuse], None]] = {
 POINTS: dict[str, Callable[[Fuse], None]] = {
     "after-claim": after_claim,
     **IN_HAND,
+    "after-tell": after_tell,
     "inside-record": inside_record,
     "inside-fold": inside_fold,
     "inside-planning": inside_planning,

@@ -16,7 +16,13 @@ from tests.e2e.conftest import RECIPIENTS
 from tests.e2e.failing import POINTS
 from tests.e2e.parts import CONNECTIONS, Installation, Office, check, wait_for
 
-PASSAGES = {"after-claim": 2, "inside-planning": 2}
+PASSAGES = {
+    "after-claim": 2,
+    "inside-planning": 2,
+    "after-tell": 3,
+    "inside-record": 3,
+    "inside-fold": 3,
+}
 """At which passage of a point a worker dies at the latest, where these are few."""
 
 CHUNK = ["--set", "goodstanding.mailings.planning:CHUNK=20"]

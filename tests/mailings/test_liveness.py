@@ -289,8 +289,11 @@ def test_a_token_opens_its_own_delivery_alone() -> None:
     second = claimed(lifeline.worker, 2, NOW)
     old = next(claim for claim in first if claim.delivery == second[0].delivery)
     assert outbox.commit([old, second[1]], [], NOW) == {second[1].delivery}
-    outbox.commit([], [Outcome(old, ()), Outcome(second[1], ())], NOW)
+    done = [Outcome(old, ()), Outcome(second[1], ())]
+    outbox.commit([], done, NOW)
+    outbox.settle(done, NOW)
     assert Outbox.objects.count() == 1
     assert outbox.commit([second[0]], [], NOW) == {second[0].delivery}
-    outbox.commit([], [Outcome(second[0], ())], NOW)
+    outbox.settle([Outcome(second[0], ())], NOW)
+    assert not Outbox.objects.exists()
     lifeline.let_go()

@@ -76,9 +76,10 @@ def test_from_claim_to_record() -> None:
 
     assert outbox.commit(claims[:2], [], NOW) == {claim.delivery for claim in claims[:2]}
     assert states() == [State.HANDING, State.HANDING, State.CLAIMED]
-    assert outbox.commit([claims[2]], [sent(claim) for claim in claims[:2]], NOW) == {
-        claims[2].delivery
-    }
+    done = [sent(claim) for claim in claims[:2]]
+    assert outbox.commit([claims[2]], done, NOW) == {claims[2].delivery}
+    assert counted(made) == {"planned": 3}, "noted, and not recorded yet"
+    outbox.settle(done, NOW)
     assert pending(made) == 1
     assert counted(made) == {"sent": 2, "planned": 1}
     assert rebuilding.rebuild(NOW, verify=True) == []
@@ -116,7 +117,7 @@ def test_who_left_after_the_claim_is_not_let_past_the_fence() -> None:
     claims = claimed(ME, 10, NOW)
     told("complained", "p1", NOW + SECOND, source="arf")
     assert outbox.commit(claims, [], NOW + SECOND) == {claims[0].delivery, claims[2].delivery}
-    outbox.commit([], [Outcome(claims[1], (), NOW + SECOND)], NOW + SECOND)  # dropped
+    outbox.settle([Outcome(claims[1], (), NOW + SECOND)], NOW + SECOND)  # dropped
     assert claimed(ME, 10, NOW + SECOND) == []
     assert response(made, "p1") == "skipped:complained"
     assert pending() == 2
@@ -128,7 +129,7 @@ def test_what_time_changed_after_the_claim_is_not_let_past_the_fence() -> None:
     claims = claimed(ME, 10, NOW)
     Address.objects.filter(value="p0@example.com").update(due_at=NOW + 5)
     assert outbox.commit(claims, [], NOW + 10) == {claims[1].delivery}
-    outbox.commit([], [Outcome(claims[0], (), NOW + 10)], NOW + 10)
+    outbox.settle([Outcome(claims[0], (), NOW + 10)], NOW + 10)
     [again] = claimed(ME, 10, NOW + 10)  # folded first, and still allowed
     assert outbox.commit([again], [], NOW + 10) == {again.delivery}
 
@@ -198,9 +199,10 @@ def test_a_dead_worker_is_taken_over_and_what_it_says_late_is_heard() -> None:
     assert names(again) == ["p2", "p3"]
     # The dead wakes up: it had handed over two, and is at the fence with the others.
     assert outbox.commit(claims[2:], [sent(claims[0], NOW)], NOW + 3 * SECOND) == set()
+    outbox.settle([sent(claims[0], NOW)], NOW + 3 * SECOND)
     lost = Outcome(claims[1], (event_of(claims[1], "lost", NOW, error="cut"),))
-    outbox.commit([], [lost], NOW + 3 * SECOND)
-    outbox.commit([], [Outcome(claims[2], (), NOW), sent(claims[3])], NOW + 3 * SECOND)
+    outbox.settle([lost], NOW + 3 * SECOND)
+    outbox.settle([Outcome(claims[2], (), NOW), sent(claims[3])], NOW + 3 * SECOND)
     assert response(made, "p0") == "sent"
     assert response(made, "p1") == "lost"
     assert response(made, "p3") == "sent", "recorded, by whomever it is said"
@@ -208,9 +210,33 @@ def test_a_dead_worker_is_taken_over_and_what_it_says_late_is_heard() -> None:
     assert RefusedEvent.objects.count() == 0
 
     assert outbox.commit(again[:1], [], NOW + 4 * SECOND) == {again[0].delivery}
-    outbox.commit([], [sent(again[0], NOW + 5 * SECOND)], NOW + 5 * SECOND)
+    outbox.settle([sent(again[0], NOW + 5 * SECOND)], NOW + 5 * SECOND)
     assert pending() == 1
     assert rebuilding.rebuild(NOW + DAY, verify=True) == []
+
+
+def test_what_a_dead_worker_had_told_is_recorded_by_who_takes_over() -> None:
+    people(5)
+    made = planned()
+    claims = claimed(ME, 10, NOW)
+    outbox.commit(claims[:4], [], NOW)
+    unreachable = Outcome(claims[4], (), NOW + 90 * SECOND, "no connection")
+    told = [sent(claims[0]), deferred(claims[1], NOW + 60 * SECOND), unreachable]
+    outbox.commit([], told, NOW)
+    # Of the last two that were fenced nothing was told.
+    assert outbox.recover([ME], NOW + SECOND) == (0, 2)
+    assert counted(made) == {"sent": 1, "deferred": 1, "lost": 2, "planned": 1}
+    assert claimed(OTHER, 10, NOW + 59 * SECOND) == [], "each when it was to be tried again"
+    [again] = claimed(OTHER, 10, NOW + 60 * SECOND)
+    assert (again.address.value, again.attempt) == ("p1@example.com", 2)
+    [later] = claimed(OTHER, 10, NOW + 90 * SECOND)
+    assert (later.address.value, later.attempt) == ("p4@example.com", 2)
+
+    outbox.settle(told, NOW + 91 * SECOND)  # It was only asleep.
+    assert counted(made) == {"sent": 1, "deferred": 1, "lost": 2, "planned": 1}
+    assert states() == [State.CLAIMED] * 2
+    assert RefusedEvent.objects.count() == 0
+    assert rebuilding.rebuild(NOW + 91 * SECOND, verify=True) == []
 
 
 def test_an_outcome_recorded_twice_changes_nothing() -> None:
@@ -220,12 +246,12 @@ def test_an_outcome_recorded_twice_changes_nothing() -> None:
     claims = claimed(ME, 10, NOW)
     outcomes = [sent(claims[0]), deferred(claims[1], NOW + 60 * SECOND)]
     for _ in range(2):
-        outbox.commit([], outcomes, NOW)
+        outbox.settle(outcomes, NOW)
     assert counted(made) == {"sent": 1, "deferred": 1}
     assert sorted(kinds("p1")) == ["deferred", "opted_in", "planned"]
     assert claimed(ME, 10, NOW + 59 * SECOND) == []
     [again] = claimed(ME, 10, NOW + 60 * SECOND)
-    outbox.commit([], outcomes, NOW + 61 * SECOND)
+    outbox.settle(outcomes, NOW + 61 * SECOND)
     assert outbox.commit([again], [], NOW + 61 * SECOND) == {again.delivery}
 
 
@@ -254,7 +280,7 @@ def test_time_runs_from_the_first_attempt_that_ended() -> None:
     [claim] = claimed(ME, 1, NOW + 4 * DAY)
     assert claim.attempt == 2, "what a dead worker may still say is not of this attempt"
     assert claim.first_attempt_at == NOW + 4 * DAY
-    outbox.commit([], [deferred(claim, NOW + 4 * DAY + MINUTE)], NOW + 4 * DAY)
+    outbox.settle([deferred(claim, NOW + 4 * DAY + MINUTE)], NOW + 4 * DAY)
     [again] = claimed(ME, 1, NOW + 5 * DAY)
     assert again.first_attempt_at == NOW + 4 * DAY
 
@@ -264,7 +290,7 @@ def test_a_long_queue_does_not_use_up_the_time_of_retries(most: int) -> None:
     people(60)
     planned()
     first = claimed(ME, 10, NOW)
-    outbox.commit([], [deferred(claim, NOW + MINUTE) for claim in first], NOW)
+    outbox.settle([deferred(claim, NOW + MINUTE) for claim in first], NOW)
     assert 1 not in {claim.attempt - 1 for claim in claimed(ME, most, NOW + MINUTE - 1)}
     seen = [claim.attempt for _ in range(40 // most) for claim in claimed(ME, most, NOW + MINUTE)]
     assert len(seen) == 40
@@ -280,7 +306,7 @@ def test_workers_at_once_claim_each_mail_once() -> None:
         mine = []
         while claims := claimed(worker, 7, NOW):
             mine += [claim.delivery for claim in claims]
-            outbox.commit([], [sent(claim) for claim in claims], NOW)
+            outbox.settle([sent(claim) for claim in claims], NOW)
         return mine
 
     got = at_once(*(lambda n=n: work(n) for n in (ME, OTHER, ME)))
@@ -300,7 +326,7 @@ def test_claiming_while_the_same_people_are_folded() -> None:
         for _ in range(15):
             claims = claimed(ME, 10, NOW + SECOND)
             taken += len(claims)
-            outbox.commit([], [sent(each, NOW + SECOND) for each in claims], NOW + SECOND)
+            outbox.settle([sent(each, NOW + SECOND) for each in claims], NOW + SECOND)
         return taken
 
     def hear() -> None:
@@ -329,11 +355,11 @@ def test_a_relay_that_says_only_250_hurts_nobody() -> None:
         claims = claimed(ME, 10, at)
         assert names(claims) == ["ann", "bob"]
         if number % 3 == 0:  # it also keeps some waiting
-            outbox.commit([], [deferred(c, at + MINUTE, at) for c in claims], at)
+            outbox.settle([deferred(c, at + MINUTE, at) for c in claims], at)
             at += MINUTE
             claims = claimed(ME, 10, at)
         assert len(outbox.commit(claims, [], at)) == 2
-        outbox.commit([], [sent(claim, at) for claim in claims], at)
+        outbox.settle([sent(claim, at) for claim in claims], at)
         at += 36 * DAY
         while clock.tick(at):
             pass

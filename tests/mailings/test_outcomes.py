@@ -240,7 +240,7 @@ def test_where_it_leaves_the_address_in_the_end(
             tries += 1
             outcome = outcomes.judge(mine, handover, POLICY, at, Lane(direct=reports))
             outbox.commit([mine], [], at)
-            outbox.commit([], [outcome], at)
+            outbox.settle([outcome], at)
         at += 10 * MINUTE
     at += 4 * DAY
     while clock.tick(at):

@@ -23,6 +23,12 @@ from goodstanding.mailings.outbox import Claim, Outcome
 FENCES_WITHIN: Final = 0.02
 """Seconds for which what became of a mail waits for a fence to be committed with."""
 
+SETTLE_AT: Final = 200
+"""What became of so many mails is recorded together."""
+
+SETTLE_WITHIN: Final = 0.1
+"""Seconds for which it waits for others."""
+
 WAIT_FOR_DATABASE: Final = 1.0
 """Seconds between tries while there is no database."""
 
@@ -41,12 +47,21 @@ class Committer:
     the database says, than there are places.
     """
 
-    def __init__(self, thread: ThreadPoolExecutor) -> None:
+    def __init__(
+        self, thread: ThreadPoolExecutor, settler: ThreadPoolExecutor | None = None
+    ) -> None:
+        """``thread`` commits, and ``settler`` records, where that is another one."""
         self._thread = thread
+        self._settler = settler or thread
         self._fences: list[tuple[Claim, asyncio.Future[bool]]] = []
-        # What is to be written, and what is being written now.
+        # What is to be told, is being told, was told, and is being recorded now.
         self._outcomes: list[Outcome] = []
-        self._writing: list[Outcome] = []
+        self._telling: list[Outcome] = []
+        self._told: list[Outcome] = []
+        self._settling: list[Outcome] = []
+        self._to_settle = asyncio.Event()
+        self._soon: asyncio.TimerHandle | None = None
+        self._hurried = False
         self._written = asyncio.Event()
         self._written.set()
         self._wanted = asyncio.Event()
@@ -68,12 +83,14 @@ class Committer:
             self._alone = loop.call_later(FENCES_WITHIN, self._wanted.set)
 
     def unwritten(self) -> Iterator[Outcome]:
-        """What is not known to be on disk yet."""
-        yield from self._outcomes
-        yield from self._writing
+        """What is not known to be recorded yet."""
+        for some in (self._outcomes, self._telling, self._told, self._settling):
+            yield from some
 
     async def written(self) -> None:
-        """Wait until all is on disk."""
+        """Wait until all is recorded."""
+        self._hurried = True
+        self._plan_to_settle()
         await self._written.wait()
 
     async def run(self) -> None:
@@ -81,6 +98,11 @@ class Committer:
 
         Without a database everybody waits here: what was said is neither lost nor said again.
         """
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._tell_forever())
+            tasks.create_task(self._settle_forever())
+
+    async def _tell_forever(self) -> None:
         while True:
             await self._wanted.wait()
             self._wanted.clear()
@@ -88,13 +110,35 @@ class Committer:
                 self._alone.cancel()
                 self._alone = None
             fences = self._next_fences()
-            self._writing, self._outcomes = self._outcomes, []
-            allowed = await self._commit([claim for claim, _ in fences], self._writing)
-            self._writing = []
-            if not self._outcomes:
-                self._written.set()
+            self._telling, self._outcomes = self._outcomes, []
+            allowed = await self._commit([claim for claim, _ in fences], self._telling)
+            self._told += self._telling
+            self._telling = []
             for claim, fenced in fences:
                 fenced.set_result(claim.delivery in allowed)
+            self._plan_to_settle()
+
+    def _plan_to_settle(self) -> None:
+        if len(self._told) >= SETTLE_AT or (self._told and self._hurried):
+            self._to_settle.set()
+        elif self._told and self._soon is None:
+            loop = asyncio.get_running_loop()
+            self._soon = loop.call_later(SETTLE_WITHIN, self._to_settle.set)
+
+    async def _settle_forever(self) -> None:
+        while True:
+            await self._to_settle.wait()
+            self._to_settle.clear()
+            if self._soon is not None:
+                self._soon.cancel()
+                self._soon = None
+            self._settling, self._told = self._told[:SETTLE_AT], self._told[SETTLE_AT:]
+            if self._settling:
+                await self._settle(self._settling)
+            self._settling = []
+            self._plan_to_settle()
+            if not any(True for _ in self.unwritten()):
+                self._written.set()
 
     def _next_fences(self) -> list[tuple[Claim, asyncio.Future[bool]]]:
         """What to commit next, every delivery once.
@@ -120,24 +164,38 @@ class Committer:
                 await asyncio.sleep(WAIT_FOR_DATABASE)
             except Exception as error:  # noqa: BLE001 - one of them must not stop the others
                 if len(fences) + len(done) == 1:
-                    return await self._give_up(done, error)
+                    _log.error("it cannot be noted", error=first_line(error), exc_info=error)
+                    return set()
                 allowed = set()
-                for fence in fences:
-                    allowed |= await self._commit([fence], [])
                 for outcome in done:
                     await self._commit([], [outcome])
+                for fence in fences:
+                    allowed |= await self._commit([fence], [])
                 return allowed
 
-    async def _give_up(self, done: list[Outcome], error: Exception) -> set[int]:
-        """What cannot be written: a fence is not set; what became of an attempt nobody knows."""
-        _log.error("it cannot be recorded", error=first_line(error), exc_info=error)
-        if done:
-            unknown = [outcomes.unknown(each.claim, first_line(error), present()) for each in done]
+    async def _settle(self, done: list[Outcome]) -> None:
+        """Record, however long it takes."""
+        while True:
             try:
-                await in_thread(self._thread, outbox.commit, [], unknown, present())
-            except DatabaseError as again:
-                _log.error("nor that it is not known", error=first_line(again))
-        return set()
+                return await in_thread(self._settler, outbox.settle, done, present())
+            except _AWAY as error:
+                _log.warning("the database is not to be had", error=first_line(error))
+                await asyncio.sleep(WAIT_FOR_DATABASE)
+            except Exception as error:  # noqa: BLE001 - one of them must not stop the others
+                if len(done) == 1:
+                    return await self._give_up(done[0], error)
+                for outcome in done:
+                    await self._settle([outcome])
+                return None
+
+    async def _give_up(self, outcome: Outcome, error: Exception) -> None:
+        """What became of it cannot be written: nobody knows, then."""
+        _log.error("it cannot be recorded", error=first_line(error), exc_info=error)
+        unknown = outcomes.unknown(outcome.claim, first_line(error), present())
+        try:
+            await in_thread(self._settler, outbox.settle, [unknown], present())
+        except DatabaseError as again:
+            _log.error("nor that it is not known", error=first_line(again))
 
 
 async def in_thread(thread: ThreadPoolExecutor, call: Callable[..., _T], *arguments: Any) -> _T:

@@ -224,6 +224,8 @@ class Outbox(models.Model):
     not_before = models.BigIntegerField()
     attempt = models.IntegerField(db_default=0)
     first_attempt_at = models.BigIntegerField(null=True)
+    # What became of an attempt, until it is recorded: see outbox.Told.
+    told = models.TextField(null=True)
     # Why it has not left although it was tried: nothing of this was said about the address.
     trouble = models.CharField(max_length=200, null=True)
     token = models.BigIntegerField(null=True)

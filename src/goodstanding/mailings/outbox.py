@@ -4,9 +4,11 @@
 2. *Fence* durably says that the content is about to leave, where the token still holds and the
    gate still allows.
 3. The gateway sends.
-4. *Record* stores what became of it as an event, whoever holds the row by now; only the token's
-   holder removes or reschedules the row.
-5. *Recover*: what a dead worker had claimed becomes ready again, what it was handing is lost.
+4. *Tell* notes in the row what became of it: cheap, so that it is on disk before the next fence is.
+5. *Record* stores that as an event, in larger groups, whoever holds the row by now; only the
+   token's holder removes or reschedules the row.
+6. *Recover*: what a dead worker had told is recorded, what it had claimed becomes ready again, what
+   it was handing is lost.
 
 Everything here is called from one thread of a worker, in transactions of a few milliseconds.
 """
@@ -29,7 +31,7 @@ from goodstanding.ledger import bulk, clock, gate
 from goodstanding.ledger.policy import active_policy
 from goodstanding.ledger.recording import record
 from goodstanding.mailings import liveness
-from goodstanding.mailings.models import Course, State
+from goodstanding.mailings.models import Course, Outbox, State
 
 _READY: Final = State.READY.value
 _CLAIMED: Final = State.CLAIMED.value
@@ -103,6 +105,37 @@ class Outcome(msgspec.Struct, frozen=True):
     retry_at: int | None = None
     trouble: str | None = None
     given_back: bool = False
+
+
+class Told(msgspec.Struct, frozen=True, array_like=True):
+    """An outcome as it is noted in its row, for whoever records it."""
+
+    delivery: int
+    token: int
+    first_attempt_at: int
+    events: tuple[Event, ...]
+    retry_at: int | None
+    trouble: str | None
+    given_back: bool
+
+    @classmethod
+    def of(cls, outcome: Outcome) -> Told:
+        """What an outcome says."""
+        claim = outcome.claim
+        return cls(
+            claim.delivery,
+            claim.token,
+            claim.first_attempt_at,
+            outcome.events,
+            outcome.retry_at,
+            outcome.trouble,
+            outcome.given_back,
+        )
+
+
+_TOLD: Final = bulk.Table(Outbox, ("delivery_id", "token", "told"))
+_encode: Final = msgspec.json.Encoder().encode
+_decode: Final = msgspec.json.Decoder(Told).decode
 
 
 def open_lots(now: int) -> list[OpenLot]:
@@ -236,13 +269,17 @@ def stayed(now: int) -> set[int]:
 
 
 def commit(fences: Sequence[Claim], outcomes: Sequence[Outcome], now: int) -> set[int]:
-    """Record outcomes and set fences in one transaction; the deliveries whose fence was set."""
+    """Note outcomes and set fences in one transaction; the deliveries whose fence was set."""
     with transaction.atomic(), connection.cursor() as cursor:
-        if outcomes:
-            _record(cursor, outcomes, now)
-        else:
-            bulk.look_up_by_keys(cursor)
+        bulk.look_up_by_keys(cursor)
+        _tell(cursor, [Told.of(outcome) for outcome in outcomes])
         return _fence(cursor, fences, now) if fences else set()
+
+
+def settle(outcomes: Sequence[Outcome], now: int) -> None:
+    """Record outcomes, and let go of their rows."""
+    with transaction.atomic(), connection.cursor() as cursor:
+        _record(cursor, [Told.of(outcome) for outcome in outcomes], now)
 
 
 def release(claims: Iterable[Claim], until: int | None = None) -> None:
@@ -272,6 +309,14 @@ def recover(dead: Sequence[int], now: int) -> tuple[int, int]:
     if not dead:
         return 0, 0
     with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute(
+            f"SELECT o.told FROM mailings_outbox o WHERE o.told IS NOT NULL"
+            f" AND {bulk.among('o.worker_id')}"
+            f" {'' if connection.vendor == 'sqlite' else 'FOR UPDATE OF o'}",
+            [bulk.listed(dead)],
+        )
+        if told := [_decode(row[0]) for row in cursor.fetchall()]:
+            _record(cursor, told, now)
         cursor.execute(
             f"UPDATE mailings_outbox SET state = {_READY}, token = NULL, worker_id = NULL"
             f" WHERE state = {_CLAIMED} AND {bulk.among('worker_id')}",
@@ -327,6 +372,12 @@ def _fence(cursor: CursorWrapper, claims: Sequence[Claim], now: int) -> set[int]
     return {row[0] for row in cursor.fetchall()}
 
 
+def _tell(cursor: CursorWrapper, told: Sequence[Told]) -> None:
+    _TOLD.update(
+        cursor, [(each.delivery, each.token, _encode(each).decode()) for each in told], keys=2
+    )
+
+
 def _under_its_token() -> str:
     """SQL for the rows that are still held by the claims of which the ``_tokens`` are given.
 
@@ -339,7 +390,7 @@ def _under_its_token() -> str:
     return f"{bulk.among('delivery_id')} AND (delivery_id, token) IN ({pairs})"
 
 
-def _tokens(claims: Sequence[Claim]) -> list[str]:
+def _tokens(claims: Sequence[Claim | Told]) -> list[str]:
     """The parameters that go with ``_under_its_token``."""
     deliveries = bulk.listed([claim.delivery for claim in claims])
     if connection.vendor == "sqlite":
@@ -353,29 +404,29 @@ def _refusal() -> str:
     return f"CASE m.purpose {cases} END"
 
 
-def _record(cursor: CursorWrapper, outcomes: Sequence[Outcome], now: int) -> None:
-    record([event for outcome in outcomes for event in outcome.events], now)
+def _record(cursor: CursorWrapper, told: Sequence[Told], now: int) -> None:
+    record([event for each in told for event in each.events], now)
     again = [
         (
-            outcome.retry_at,
-            None if outcome.given_back else outcome.claim.first_attempt_at,
-            outcome.trouble,
-            int(outcome.given_back),
-            outcome.claim.delivery,
-            outcome.claim.token,
+            each.retry_at,
+            None if each.given_back else each.first_attempt_at,
+            each.trouble,
+            int(each.given_back),
+            each.delivery,
+            each.token,
         )
-        for outcome in outcomes
-        if outcome.retry_at is not None
+        for each in told
+        if each.retry_at is not None
     ]
     if again:
         cursor.executemany(
             f"UPDATE mailings_outbox SET state = {_READY}, token = NULL, worker_id = NULL,"
             " not_before = %s, first_attempt_at = coalesce(first_attempt_at, %s), trouble = %s,"
-            " attempt = attempt - %s"
+            " attempt = attempt - %s, told = NULL"
             " WHERE delivery_id = %s AND token = %s",
             again,
         )
-    done = [outcome.claim for outcome in outcomes if outcome.retry_at is None]
+    done = [each for each in told if each.retry_at is None]
     if done:
         cursor.execute(f"DELETE FROM mailings_outbox WHERE {_under_its_token()}", _tokens(done))
 

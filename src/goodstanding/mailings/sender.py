@@ -60,8 +60,10 @@ class Sender:
         thread: ThreadPoolExecutor,
         hands: Hands | None = None,
         writing: ThreadPoolExecutor | None = None,
+        recording: ThreadPoolExecutor | None = None,
     ) -> None:
-        """``thread`` claims, and ``writing`` writes, where that is another one.
+        """``thread`` claims; ``writing`` commits fences, and ``recording`` records what became of
+        mails, where those are others.
 
         ``hands``: who makes messages and hands them over; this process itself if left out.
         """
@@ -69,7 +71,7 @@ class Sender:
         self._hands = hands or Hander()
         self._stopping = asyncio.Event()
         self._recipes: OrderedDict[int, Recipe] = OrderedDict()
-        self._committer = Committer(writing or thread)
+        self._committer = Committer(writing or thread, recording or thread)
         self._lanes = lanes.every()
         self._paces = Paces(self._lanes)
         self._schedule: Schedule[_Job] = Schedule(
