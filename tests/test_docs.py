@@ -110,7 +110,7 @@ def kinds() -> str:
 
 
 def filters() -> str:
-    from goodstanding.mailings.merge import FILTERS
+    from goodstanding.mailings.mail.merge import FILTERS
 
     return ", ".join(f"`{name}`" for name in FILTERS)
 
@@ -256,7 +256,7 @@ def test_every_command_is_described() -> None:
 
 
 def test_the_mail_that_is_shown_can_be_sent() -> None:
-    from goodstanding.mailings import compose
+    from goodstanding.mailings.mail import compose
 
     shown = [text for page, text in blocks("html") if page == "docs/send-a-broadcast.md"]
     assert len(shown) == 1

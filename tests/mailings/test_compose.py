@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from goodstanding.mailings.compose import ContentError
+from goodstanding.mailings.mail.compose import ContentError
 from tests.mailings.compose_parts import (
     FOOTER,
     HTML_FOOTER,

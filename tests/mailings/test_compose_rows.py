@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 
 import pytest
 
-from goodstanding.mailings.compose import ContentError, check_rows
+from goodstanding.mailings.mail.compose import ContentError, check_rows
 from tests.mailings.compose_parts import HTML_FOOTER, STAMP, compiled, rendered, text_of
 
 HOSTILE = [

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from goodstanding.mailings import inlining
-from goodstanding.mailings.compose import ContentError
+from goodstanding.mailings.mail import inlining
+from goodstanding.mailings.mail.compose import ContentError
 from tests.mailings.compose_parts import HTML_FOOTER, compiled, rendered, text_of
 
 

@@ -15,8 +15,8 @@ from goodstanding.ledger.models import Link, Mailing
 from goodstanding.mailings import contents
 from goodstanding.mailings.contents import Draft, RefusedMailing
 from goodstanding.mailings.lanes import Lane
+from goodstanding.mailings.mail.stamps import Stamp
 from goodstanding.mailings.models import Content, Sequence
-from goodstanding.mailings.stamps import Stamp
 from tests.mailings.audience import BODY, NOW, at_once, contact, mailing, people
 from tests.mailings.compose_parts import strictly, text_of
 

@@ -15,8 +15,8 @@ from cryptography.hazmat.primitives.serialization import (
     PrivateFormat,
 )
 
-from goodstanding.mailings import compose, signing
-from goodstanding.mailings.signing import BadKey, Dkim, Signer
+from goodstanding.mailings.mail import compose, signing
+from goodstanding.mailings.mail.signing import BadKey, Dkim, Signer
 from tests.mailings.compose_parts import FOOTER, HTML_FOOTER, STAMP, content, strictly
 
 

@@ -16,11 +16,11 @@ from django.conf import settings
 
 from benchmarks.measuring import children
 from goodstanding.gateways.base import Handover
-from goodstanding.mailings.compose import Content, Recipe
 from goodstanding.mailings.handing import process
 from goodstanding.mailings.handing.hander import MOST_RECIPES, Hander, Hands, Job, Unfit
 from goodstanding.mailings.handing.process import Gone, HandingProcess
 from goodstanding.mailings.lanes import Lane
+from goodstanding.mailings.mail.compose import Content, Recipe
 from tests.gateways.smtp_servers import HANG, Script
 
 

@@ -12,9 +12,9 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from goodstanding.mailings import linting
-from goodstanding.mailings.linting import Finding, Setting, lint
-from goodstanding.mailings.signing import Signer
+from goodstanding.mailings.mail import linting
+from goodstanding.mailings.mail.linting import Finding, Setting, lint
+from goodstanding.mailings.mail.signing import Signer
 from tests.mailings.compose_parts import FOOTER, HTML_FOOTER, content
 
 WORDS = (

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection
 
     from goodstanding.mailings.contents import Draft
-    from goodstanding.mailings.linting import Finding
+    from goodstanding.mailings.mail.linting import Finding
 
 _STYLES: Final = {"refused": "bold red", "objection": "yellow", "advice": "cyan"}
 
@@ -119,7 +119,8 @@ def _findings(draft: Draft, fields: Collection[str]) -> list[Finding]:
     from django.conf import settings
 
     from goodstanding.config.options import dkim_signer
-    from goodstanding.mailings import contents, lanes, linting
+    from goodstanding.mailings import contents, lanes
+    from goodstanding.mailings.mail import linting
 
     options = settings.OPTIONS
     lane = lanes.every().get(draft.lane)

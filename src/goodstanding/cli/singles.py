@@ -31,7 +31,7 @@ from goodstanding.cli.sending import (
 from goodstanding.cli.setup import log_with_structlog, prepare
 
 if TYPE_CHECKING:
-    from goodstanding.mailings.confirming import Confirm
+    from goodstanding.mailings.mail.confirming import Confirm
 
 PURPOSES: Final = ("transactional", "confirmation")
 LARGEST_FIELDS: Final = 1024 * 1024  # bytes of a file
@@ -197,7 +197,8 @@ def write(
     prepare()
     log_with_structlog()
     from goodstanding.ledger.models import Mailing
-    from goodstanding.mailings import contents, merge, singles
+    from goodstanding.mailings import contents, singles
+    from goodstanding.mailings.mail import merge
 
     [to] = parameters.addresses(address)
     draft = contents.Draft(
@@ -233,7 +234,7 @@ def _must_say_something(html: Path | None, text: Path | None) -> None:
 
 def _confirm(said: str) -> Confirm:
     """A link that confirms, from ``name=news,topic=news,url=https://…``; a url may hold commas."""
-    from goodstanding.mailings.confirming import Confirm
+    from goodstanding.mailings.mail.confirming import Confirm
 
     values: dict[str, Any] = {}
     last = ""

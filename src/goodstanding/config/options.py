@@ -27,7 +27,7 @@ from goodstanding.mailings.lanes import DEFAULT, OTHERS, Lane
 from goodstanding.mailings.providers import named
 
 if TYPE_CHECKING:
-    from goodstanding.mailings.signing import Signer
+    from goodstanding.mailings.mail.signing import Signer
 
 PREFIX: Final = "GOODSTANDING_"
 SHORTEST_SECRET: Final = 32  # characters
@@ -129,7 +129,7 @@ def dkim_signer(options: Options) -> Signer | None:
     missing = [name for name, value in said.items() if not value]
     if missing:
         raise BadOption(f"setting {missing[0]}: to sign with DKIM, {', '.join(said)} are needed")
-    from goodstanding.mailings import signing
+    from goodstanding.mailings.mail import signing
 
     try:
         return signing.load(

@@ -17,10 +17,11 @@ from goodstanding.config.options import dkim_signer
 from goodstanding.contacts.models import Contact, ContactList
 from goodstanding.core.gate import PURPOSES
 from goodstanding.ledger import bulk, models
-from goodstanding.mailings import compose, confirming, lanes, merge
+from goodstanding.mailings import lanes
 from goodstanding.mailings import models as rows
-from goodstanding.mailings.compose import Compiled, Recipe
-from goodstanding.mailings.confirming import Confirm
+from goodstanding.mailings.mail import compose, confirming, merge
+from goodstanding.mailings.mail.compose import Compiled, Recipe
+from goodstanding.mailings.mail.confirming import Confirm
 from goodstanding.mailings.models import Content
 from goodstanding.mailings.outbox import Claim
 

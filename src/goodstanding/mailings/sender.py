@@ -21,8 +21,8 @@ from goodstanding.ledger.policy import active_policy
 from goodstanding.mailings import brakes, contents, lanes, liveness, outbox, outcomes, paces
 from goodstanding.mailings.brakes import Brakes
 from goodstanding.mailings.committing import WAIT_FOR_DATABASE, Committer, first_line, in_thread
-from goodstanding.mailings.compose import Recipe
 from goodstanding.mailings.handing.hander import MOST_RECIPES, Hander, Hands, Job, Unfit
+from goodstanding.mailings.mail.compose import Recipe
 from goodstanding.mailings.outbox import Claim, OpenLot, Outcome, Share
 from goodstanding.mailings.paces import Paces
 from goodstanding.mailings.scheduling import Schedule

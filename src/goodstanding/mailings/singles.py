@@ -18,7 +18,7 @@ from goodstanding.core.events import Event
 from goodstanding.ledger import asking, models
 from goodstanding.ledger.recording import record
 from goodstanding.mailings import contents, domains, lanes, outbox, planning
-from goodstanding.mailings.compose import Compiled
+from goodstanding.mailings.mail.compose import Compiled
 from goodstanding.mailings.models import Content, Course, Message
 
 LONGEST_KEY: Final = 150

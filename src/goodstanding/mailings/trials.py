@@ -19,10 +19,10 @@ from goodstanding.gateways.base import Handover, Mail
 from goodstanding.gateways.smtp import SmtpGateway
 from goodstanding.ledger import asking
 from goodstanding.mailings import contents, lanes
-from goodstanding.mailings.compose import Compiled
 from goodstanding.mailings.contents import Draft
 from goodstanding.mailings.lanes import Lane
-from goodstanding.mailings.stamps import Stamp
+from goodstanding.mailings.mail.compose import Compiled
+from goodstanding.mailings.mail.stamps import Stamp
 
 SAMPLES: Final = {"first_name": "Ann", "last_name": "Example", "company": "Example Ltd"}
 """Who stands for an address that no contact has."""

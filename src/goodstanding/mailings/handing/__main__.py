@@ -13,10 +13,10 @@ from collections.abc import Coroutine
 
 from django.conf import settings
 
-from goodstanding.mailings.compose import Recipe
 from goodstanding.mailings.handing import wire
 from goodstanding.mailings.handing.hander import Hander, Job, Unfit
 from goodstanding.mailings.handing.wire import Wire
+from goodstanding.mailings.mail.compose import Recipe
 
 
 class Serving:

@@ -13,8 +13,8 @@ from goodstanding.config.options import dkim_signer
 from goodstanding.gateways.base import Fence, Gateway, Handover, Mail
 from goodstanding.gateways.smtp import SmtpGateway
 from goodstanding.mailings import lanes
-from goodstanding.mailings.compose import Compiled, Recipe
-from goodstanding.mailings.stamps import Stamp
+from goodstanding.mailings.mail.compose import Compiled, Recipe
+from goodstanding.mailings.mail.stamps import Stamp
 
 MOST_RECIPES: Final = 32
 """Mailings that are ready to render: those that are sent at once, and some more."""

@@ -16,10 +16,10 @@ import structlog
 from django.conf import settings
 
 from goodstanding.gateways.base import Fence, Handover
-from goodstanding.mailings.compose import Recipe
 from goodstanding.mailings.handing import wire
 from goodstanding.mailings.handing.hander import MOST_RECIPES, Job, Unfit
 from goodstanding.mailings.handing.wire import Wire
+from goodstanding.mailings.mail.compose import Recipe
 
 COMMAND: Final = [sys.executable, "-m", "goodstanding.mailings.handing"]
 """What is run; it finds its end of the wire as its standard input."""

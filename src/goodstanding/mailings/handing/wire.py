@@ -13,8 +13,8 @@ import msgspec
 
 from goodstanding.config.options import Options
 from goodstanding.gateways.base import Handover
-from goodstanding.mailings.compose import Recipe
 from goodstanding.mailings.handing.hander import Job
+from goodstanding.mailings.mail.compose import Recipe
 
 
 class _Said(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):

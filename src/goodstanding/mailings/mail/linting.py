@@ -17,12 +17,12 @@ from urllib.parse import urlsplit
 import msgspec
 
 from goodstanding.core import addresses
-from goodstanding.mailings import compose, confirming, links, mime, plaintext
+from goodstanding.mailings.mail import compose, confirming, links, mime, plaintext
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
 
-    from goodstanding.mailings.signing import Signer
+    from goodstanding.mailings.mail.signing import Signer
 
 Severity = Literal["refused", "objection", "advice"]
 

@@ -18,7 +18,7 @@ from inscriptis.model.html_element import HtmlElement  # type: ignore[import-unt
 from lxml import etree  # type: ignore[import-untyped]
 from lxml import html as lxml_html
 
-from goodstanding.mailings.merge import TAG
+from goodstanding.mailings.mail.merge import TAG
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -9,7 +9,7 @@ from collections import Counter
 from html.parser import HTMLParser
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from goodstanding.mailings.merge import TAG
+from goodstanding.mailings.mail.merge import TAG
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

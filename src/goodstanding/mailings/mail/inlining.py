@@ -14,7 +14,7 @@ from typing import Final
 
 import css_inline
 
-from goodstanding.mailings import links
+from goodstanding.mailings.mail import links
 
 MOST: Final = 20_000_000
 """Rules times elements: more takes seconds."""

@@ -15,13 +15,13 @@ import msgspec
 from django.utils.safestring import mark_safe
 
 from goodstanding.core import addresses
-from goodstanding.mailings import confirming, inlining, links, merge, mime, plaintext
-from goodstanding.mailings.confirming import Confirm
+from goodstanding.mailings.mail import confirming, inlining, links, merge, mime, plaintext
+from goodstanding.mailings.mail.confirming import Confirm
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
-    from goodstanding.mailings.signing import Signer
+    from goodstanding.mailings.mail.signing import Signer
 
 BULK: Final = frozenset({"broadcast", "sequence"})
 """Purposes that must let everybody leave, and say who writes. Only in these are opens and links

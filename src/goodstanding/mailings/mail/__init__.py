@@ -1,0 +1,1 @@
+"""The mail itself: a content made into one message for each recipient. No models, no database."""
