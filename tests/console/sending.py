@@ -34,7 +34,7 @@ class Broadcast:
         claims = outbox.claim(lifeline.worker, [Share(lot, len(told))], self.now)
         outcomes = [self._outcome(*pair) for pair in zip(claims, told, strict=True)]
         outbox.commit(claims, [], self.now)
-        outbox.commit([], outcomes, self.now)
+        outbox.settle(outcomes, self.now)
         lifeline.let_go()
         self.now += SECOND
 

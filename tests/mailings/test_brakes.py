@@ -76,7 +76,7 @@ def test_what_bounces_later_and_by_other_workers_counts_too(me: int, audience: i
     mine = Brakes(BRAKE)
     claims = claimed(me, 60, NOW)
     claims = at(claims, "one.example")[:30] + at(claims, "two.example")[:10]
-    outbox.commit(claims, [taken(claim) for claim in claims], NOW)
+    outbox.settle([taken(claim) for claim in claims], NOW)
     assert mine.found(NOW) == {}
     record(
         [
@@ -97,14 +97,14 @@ def test_what_bounces_later_and_by_other_workers_counts_too(me: int, audience: i
 
 def test_nothing_is_held_where_nothing_is_left(me: int, audience: int) -> None:
     claims = at(claimed(me, 80, NOW), "one.example")
-    outbox.commit(claims, [refused(claim, UNKNOWN) for claim in claims], NOW)
+    outbox.settle([refused(claim, UNKNOWN) for claim in claims], NOW)
     assert Brakes(BRAKE).found(NOW) == {}
 
 
 def test_let_go_it_counts_anew(me: int, audience: int) -> None:
     mine = Brakes(BRAKE)
     claims = at(claimed(me, 30, NOW), "one.example")
-    outbox.commit(claims, [refused(claim, UNKNOWN) for claim in claims], NOW)
+    outbox.settle([refused(claim, UNKNOWN) for claim in claims], NOW)
     for claim in claims:
         mine.heard(claim.lot, refused(claim, UNKNOWN))
     brakes.hold(mine.found(NOW), NOW)
@@ -128,7 +128,7 @@ def test_an_ordinary_list_goes_on(me: int, audience: int) -> None:
         for number, claim in enumerate(claims)
     ]
     assert not any(mine.heard(o.claim.lot, o) for o in outcomes)
-    outbox.commit(claims, outcomes[:40], NOW)
+    outbox.settle(outcomes[:40], NOW)
     assert mine.found(NOW) == {}
     assert Address.objects.filter(status="hard_bounced").exists()
 
@@ -138,5 +138,5 @@ def test_it_can_be_switched_off(me: int, audience: int) -> None:
     claims = claimed(me, 60, NOW)
     outcomes = [refused(claim, LISTED) for claim in claims]
     assert not any(mine.heard(o.claim.lot, o) for o in outcomes)
-    outbox.commit(claims, outcomes, NOW)
+    outbox.settle(outcomes, NOW)
     assert mine.found(NOW) == {}

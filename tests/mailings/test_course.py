@@ -59,7 +59,7 @@ def test_a_pause_takes_hold_of_what_is_claimed_and_lets_go_of_nothing(me: int) -
     assert claimed(me, 10, NOW) == []
     assert outbox.stayed(NOW) == {claim.lot.id for claim in mine}
     dropped = [Outcome(claim, (), NOW, given_back=True) for claim in mine]
-    outbox.commit([], dropped, NOW)
+    outbox.settle(dropped, NOW)
     assert set(Outbox.objects.values_list("state", "attempt", "first_attempt_at")) == {
         (State.READY, 0, None)
     }
@@ -82,7 +82,7 @@ def test_what_is_stopped_leaves_nothing_claimed_and_says_so_of_each(me: int) -> 
     assert list(Outbox.objects.values_list("state", flat=True)) == [State.HANDING]
     assert outbox.commit(claimed_only, [], NOW) == set()
     # What was being handed over comes to its own end.
-    outbox.commit([], [Outcome(c, (event_of(c, "sent", NOW),)) for c in in_hand], NOW)
+    outbox.settle([Outcome(c, (event_of(c, "sent", NOW),)) for c in in_hand], NOW)
     assert counted(made) == {"stopped": 4, "sent": 1}
     assert pending() == 0
     assert not course.end(NOW)
@@ -108,7 +108,7 @@ def test_who_waits_for_another_try_when_it_expires_is_stopped_too(me: int) -> No
     [claim] = claimed(me, 1, NOW)
     outbox.commit([claim], [], NOW)
     put_off = event_of(claim, "deferred", NOW, text="451 later", category="greylisted")
-    outbox.commit([], [Outcome(claim, (put_off,), NOW + 5 * MINUTE)], NOW)
+    outbox.settle([Outcome(claim, (put_off,), NOW + 5 * MINUTE)], NOW)
     stopped_to_the_end(NOW + 2 * MINUTE)
     assert counted(made) == {"stopped_expired": 1}
     assert kinds("p0")[-1] == "stopped"

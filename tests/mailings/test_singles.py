@@ -65,7 +65,7 @@ def test_a_receipt_goes_to_somebody_never_heard_of(me: int) -> None:
         "email": "ann@example.com",
     }
     outbox.commit([claim], [], NOW)
-    outbox.commit([], [Outcome(claim, (event_of(claim, "sent", NOW),))], NOW)
+    outbox.settle([Outcome(claim, (event_of(claim, "sent", NOW),))], NOW)
     assert counted(made) == {"sent": 1}
     assert kinds("ann") == ["planned", "sent"]
     assert rebuilding.rebuild(NOW, verify=True) == []
