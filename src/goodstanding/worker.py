@@ -222,7 +222,8 @@ def _plan() -> bool:
 
 def _hands() -> Hands:
     """Who hands over: another process, unless there is one processor for everything anyway."""
-    return HandingProcess() if len(os.sched_getaffinity(0)) > 1 else Hander()
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return HandingProcess() if (usable or 1) > 1 else Hander()
 
 
 async def _listening() -> Listener:

@@ -23,7 +23,7 @@ from goodstanding.answers import times
 from goodstanding.cli import parameters
 from goodstanding.ledger.models import Delivery, Mailing
 from goodstanding.ledger.signing import signer
-from goodstanding.mailings import brakes
+from goodstanding.mailings import brakes, checking
 from goodstanding.mailings.lanes import Lane
 from goodstanding.mailings.models import Content, Course, Lot, Outbox
 from tests.cli.conftest import Ran, Run
@@ -232,6 +232,28 @@ def test_what_the_brake_holds_is_shown_and_let_go(run: Run) -> None:
     assert Lot.objects.get().released_why == "they said so"
     assert run("providers", "--lane", "none").status == 2
     assert run("release", "none", "--reason", "x").status == 2
+
+
+def test_what_was_only_to_be_planned_is_done_though_the_brake_holds_it(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where workers were quicker than the command."""
+    people(3)
+    Path("body.txt").write_text(BODY.replace("{{ city }}", "here"))
+    check = checking.check
+
+    def held(*arguments: Any, **named: Any) -> bool:
+        lots = {lot.pk: "9 of the last 10 bounced hard" for lot in Lot.objects.all()}
+        brakes.hold(lots, parameters.present())
+        return check(*arguments, **named)
+
+    monkeypatch.setattr(checking, "check", held)
+    said = ["--subject", "Hello", "--text", "body.txt"]
+    done = run("send", "news", *said, "--no-wait")
+    assert done.status == 0
+    assert "The brake holds the 3 that news has left" in done.err
+    waiting = run("send", "more", *said, "--wait")
+    assert (waiting.status, waiting.err[:33]) == (1, "The brake holds the 3 that more h")
 
 
 # One by one

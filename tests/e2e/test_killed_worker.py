@@ -34,7 +34,8 @@ _log = logging.getLogger(__name__)
 
 @pytest.fixture(autouse=True)
 def _as_many_workers_as_make_sense(request: pytest.FixtureRequest) -> None:
-    workers = getattr(request.node, "callspec", None) and request.node.callspec.params["workers"]
+    callspec = getattr(request.node, "callspec", None)
+    workers = callspec.params.get("workers") if callspec is not None else None
     if workers == 4 and request.config.option.database == "sqlite":
         pytest.skip("SQLite has one writer: two workers show what more would")
 
@@ -104,6 +105,23 @@ def test_killed_once_at_every_point(installation: Installation, slow: Office) ->
     installation.finish()
     counted = check(installation, slow, RECIPIENTS, lost_at_most=CONNECTIONS * died)
     _log.info("%d killed, %d lost of %d", died, counted["lost"], RECIPIENTS)
+
+
+@pytest.mark.parametrize("kills", [3, pytest.param(20, marks=long)])
+def test_what_hands_over_is_killed_and_its_worker_goes_on(
+    installation: Installation, slow: Office, kills: int
+) -> None:
+    installation.send()
+    worker = installation.work()
+    for _ in range(kills):
+        goal = slow.accepted() + RECIPIENTS // (kills + 2)
+        wait_for(lambda goal=goal: slow.accepted() >= goal or not installation.left(), 60)
+        for child in installation.children(worker):
+            os.kill(child, signal.SIGKILL)
+    installation.wait()
+    assert installation.stop(worker) == 0
+    counted = check(installation, slow, RECIPIENTS, lost_at_most=CONNECTIONS * kills)
+    _log.info("%d killed, %d lost of %d", kills, counted["lost"], RECIPIENTS)
 
 
 @pytest.mark.parametrize(

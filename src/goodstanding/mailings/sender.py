@@ -1,4 +1,4 @@
-"""The sender: an event loop that hands over what one thread claims, fences and records."""
+"""The sender: an event loop that has handed over what threads claim, fence and record."""
 
 from __future__ import annotations
 

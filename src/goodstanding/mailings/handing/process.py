@@ -15,23 +15,27 @@ from typing import Any, Final
 import structlog
 from django.conf import settings
 
-from goodstanding.gateways.base import Fence, Handover
+from goodstanding.gateways.base import Fence, Handover, Outcome, Stage
 from goodstanding.mailings.handing import wire
 from goodstanding.mailings.handing.hander import MOST_RECIPES, Job, Unfit
 from goodstanding.mailings.handing.wire import Wire
 from goodstanding.mailings.mail.compose import Recipe
 
-COMMAND: Final = [sys.executable, "-m", "goodstanding.mailings.handing"]
+COMMAND: Final = [sys.executable, "-P", "-m", "goodstanding.mailings.handing"]
 """What is run; it finds its end of the wire as its standard input."""
 
-END_WITHIN: Final = 5.0
-"""Seconds that it has to end once it has hung up."""
+END_WITHIN: Final = 15.0
+"""Seconds that it has to end once it is told to, or has hung up."""
 
 _log = structlog.get_logger(__name__)
 
 
 class Gone(Exception):
-    """The process is gone, and nobody knows how far it came with this one."""
+    """The process is gone."""
+
+
+class Broke(Exception):
+    """It came to nothing by a fault of ours."""
 
 
 class HandingProcess:
@@ -62,20 +66,28 @@ class HandingProcess:
 
         Raises:
             Unfit: the message cannot be made.
-            Gone: the process is gone.
-            OSError: it cannot be started.
+            Broke: something in the process broke.
+            Gone, OSError: the process cannot be begun.
         """
         while (running := self._running) is None:
             await self.begin()
         number = next(self._numbers)
-        said = await running.ask(number, job, recipe)
-        if isinstance(said, wire.Asking):
-            said = await running.answer(number, allowed=await fence())
+        outcome: Outcome = "unsent"
+        try:
+            said = await running.ask(number, job, recipe)
+            if isinstance(said, wire.Asking):
+                allowed = await fence()
+                # From here on the content may have left, unless it was gone already.
+                outcome = "lost" if allowed and not running.is_over else "unsent"
+                said = await running.answer(number, allowed=allowed)
+        except Gone as error:
+            stage: Stage = "dot" if outcome == "lost" else "connect"
+            return Handover(outcome, stage, error=str(error))
         if isinstance(said, wire.Handed):
             return said.handover
-        if isinstance(said, wire.Failed):
-            raise Unfit(said.error) if said.unfit else Gone(said.error)
-        raise Gone("it asked twice")
+        if isinstance(said, wire.Failed) and said.unfit:
+            raise Unfit(said.error)
+        raise Broke(said.error if isinstance(said, wire.Failed) else "it asked twice")
 
     async def close(self) -> None:
         """See :class:`goodstanding.mailings.handing.hander.Hands`."""
@@ -99,6 +111,11 @@ class _Running:
         self._ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._over = asyncio.Event()
         self._is_closing = False
+
+    @property
+    def is_over(self) -> bool:
+        """Whether it is gone."""
+        return self._over.is_set()
 
     @classmethod
     async def begin(cls, ended: Callable[[_Running], None]) -> _Running:
@@ -136,13 +153,16 @@ class _Running:
     async def close(self) -> None:
         """Have it hang up and end."""
         self._is_closing = True
-        if not self._over.is_set():
+        if not self.is_over:
             self._wire.say(wire.Close())
-            await self._over.wait()
+            try:
+                await asyncio.wait_for(self._over.wait(), END_WITHIN)
+            except TimeoutError:
+                self._process.kill()
         await asyncio.to_thread(self._reap)
 
     async def _said(self, asked: wire.Hand | wire.Fenced) -> wire.Answer:
-        if self._over.is_set():
+        if self.is_over:
             raise Gone("the process that hands over is gone")
         said: asyncio.Future[wire.Answer] = asyncio.get_running_loop().create_future()
         self._asked[asked.number] = said
