@@ -17,7 +17,7 @@ from tests.e2e.failing import POINTS
 from tests.e2e.parts import CONNECTIONS, Installation, Office, check, wait_for
 
 PASSAGES = {
-    "after-claim": 2,
+    "after-claim": 1,
     "inside-planning": 2,
     "after-tell": 3,
     "inside-record": 3,

@@ -10,7 +10,7 @@
 6. *Recover*: what a dead worker had told is recorded, what it had claimed becomes ready again, what
    it was handing is lost.
 
-Everything here is called from one thread of a worker, in transactions of a few milliseconds.
+Everything here is in transactions of a few milliseconds.
 """
 
 from __future__ import annotations
@@ -310,45 +310,43 @@ def recover(dead: Sequence[int], now: int) -> tuple[int, int]:
         return 0, 0
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute(
-            f"SELECT o.told FROM mailings_outbox o WHERE o.told IS NOT NULL"
+            "SELECT o.told, o.delivery_id, o.token, o.attempt, a.channel, a.value"
+            " FROM mailings_outbox o JOIN ledger_address a ON a.id = o.address_id"
+            f" WHERE (o.state = {_HANDING} OR o.told IS NOT NULL)"
             f" AND {bulk.among('o.worker_id')}"
             f" {'' if connection.vendor == 'sqlite' else 'FOR UPDATE OF o'}",
             [bulk.listed(dead)],
         )
-        if told := [_decode(row[0]) for row in cursor.fetchall()]:
-            _record(cursor, told, now)
+        found = cursor.fetchall()
+        told = [_decode(row[0]) for row in found if row[0] is not None]
+        lost = [
+            _abandoned(delivery, token, attempt, Address(channel, value), now)
+            for text, delivery, token, attempt, channel, value in found
+            if text is None
+        ]
+        # Together: two folds in one transaction would lock addresses after tallies.
+        _record(cursor, told + lost, now)
         cursor.execute(
             f"UPDATE mailings_outbox SET state = {_READY}, token = NULL, worker_id = NULL"
             f" WHERE state = {_CLAIMED} AND {bulk.among('worker_id')}",
             [bulk.listed(dead)],
         )
-        ready = cursor.rowcount
-        cursor.execute(
-            "SELECT o.delivery_id, o.attempt, a.channel, a.value FROM mailings_outbox o"
-            " JOIN ledger_address a ON a.id = o.address_id"
-            f" WHERE o.state = {_HANDING} AND {bulk.among('o.worker_id')}"
-            f" {'' if connection.vendor == 'sqlite' else 'FOR UPDATE OF o'}",
-            [bulk.listed(dead)],
-        )
-        handing = cursor.fetchall()
-        record(
-            [
-                Event(
-                    kind="lost",
-                    occurred_at=now,
-                    address=Address(cast(Channel, channel), value),
-                    source="clock",
-                    # Not the key of what the worker itself may still say of this attempt.
-                    key=f"abandoned:{delivery}:{attempt}",
-                    delivery=delivery,
-                    detail={"reason": "the worker died while it handed the message over"},
-                )
-                for delivery, attempt, channel, value in handing
-            ],
-            now,
-        )
-        _remove(cursor, [row[0] for row in handing])
-        return ready, len(handing)
+        return cursor.rowcount, len(lost)
+
+
+def _abandoned(delivery: int, token: int, attempt: int, address: Address, now: int) -> Told:
+    """What there is to say of a mail whose worker died while it handed it over."""
+    event = Event(
+        kind="lost",
+        occurred_at=now,
+        address=address,
+        source="clock",
+        # Not the key of what the worker itself may still say of this attempt.
+        key=f"abandoned:{delivery}:{attempt}",
+        delivery=delivery,
+        detail={"reason": "the worker died while it handed the message over"},
+    )
+    return Told(delivery, token, now, (event,), None, None, given_back=False)
 
 
 def _fence(cursor: CursorWrapper, claims: Sequence[Claim], now: int) -> set[int]:
