@@ -13,7 +13,7 @@ import time
 import urllib.request
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -144,6 +144,18 @@ class Installation:
             )
         self.workers.append(worker)
         return worker
+
+    def is_held(self) -> bool:
+        """Whether who was stopped was so in mid-transaction: on SQLite it alone can end that."""
+        if not self.is_sqlite:
+            return False
+        path = self.home / "goodstanding.sqlite3"
+        with closing(sqlite3.connect(path, timeout=0.5, isolation_level=None)) as connection:
+            try:
+                connection.execute("BEGIN IMMEDIATE")
+            except sqlite3.OperationalError:
+                return True
+        return False
 
     def children(self, worker: subprocess.Popen[bytes]) -> list[int]:
         """The processes that a worker has begun."""

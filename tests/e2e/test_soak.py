@@ -134,6 +134,9 @@ class Trouble:
         if awake:
             worker = self.chance.choice(awake)
             os.killpg(worker.pid, signal.SIGSTOP)
+            if self.installation.is_held():
+                os.killpg(worker.pid, signal.SIGCONT)
+                return
             until = time.monotonic() + self.chance.uniform(0.5, 10)
             self.asleep[worker.pid] = (until, worker)
             self.did["stopped"] += 1

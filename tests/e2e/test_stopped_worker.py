@@ -5,11 +5,9 @@ from __future__ import annotations
 import logging
 import os
 import signal
-import sqlite3
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import closing
 from pathlib import Path
 from urllib.parse import quote
 
@@ -54,19 +52,6 @@ def is_stopped(worker: subprocess.Popen[bytes]) -> bool:
     return Path(f"/proc/{worker.pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
 
 
-def holds_the_database(installation: Installation) -> bool:
-    """Whether it was stopped in mid-transaction: nobody but itself can end that on SQLite."""
-    if not installation.is_sqlite:
-        return False
-    path = installation.home / "goodstanding.sqlite3"
-    with closing(sqlite3.connect(path, timeout=0.5, isolation_level=None)) as connection:
-        try:
-            connection.execute("BEGIN IMMEDIATE")
-        except sqlite3.OperationalError:
-            return True
-    return False
-
-
 def stop_amid_work(installation: Installation, worker: subprocess.Popen[bytes]) -> dict[int, int]:
     """Stop it while it has mails claimed, and others fenced and in DATA; how many of each."""
     while True:
@@ -79,7 +64,7 @@ def stop_amid_work(installation: Installation, worker: subprocess.Popen[bytes]) 
                 " GROUP BY state"
             )
         )
-        if {CLAIMED, HANDING} <= has.keys() and not holds_the_database(installation):
+        if {CLAIMED, HANDING} <= has.keys() and not installation.is_held():
             return has
         os.killpg(worker.pid, signal.SIGCONT)
         time.sleep(0.03)
