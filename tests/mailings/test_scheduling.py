@@ -140,6 +140,32 @@ def test_the_providers_of_a_mailing_take_turns() -> None:
     assert 0.7 < sent[1] / sent[2] < 1.4, sent
 
 
+def test_what_goes_fast_is_claimed_far_ahead_and_never_a_few_at_a_time() -> None:
+    mine = schedule(10)
+    fast, now = [lot(1)], NOW
+    claimed = []
+    for _ in range(1_000):  # a mail each millisecond
+        now += 1_000
+        mine.see(fast)
+        if shares := mine.shares(now):
+            claimed.append(sum(share.most for share in shares))
+            mine.claimed(shares, [Job(s.lot, n) for s in shares for n in range(s.most)])
+        if (job := mine.next(now)) is not None:
+            mine.done(job)
+    assert min(claimed) >= AHEAD // 2
+    assert max(claimed) >= 5 * AHEAD
+    assert len(claimed) < 20
+
+    # Slow by now: no more is kept from others than what it needs.
+    for _ in range(10):
+        now += SECOND
+        mine.shares(now)
+    while mine.queued > AHEAD // 2 and (job := mine.next(now)) is not None:
+        mine.done(job)
+    now += 60 * SECOND
+    assert sum(share.most for share in mine.shares(now)) <= AHEAD
+
+
 def test_a_tarpit_holds_up_nobody_else() -> None:
     mine = schedule(10, p1=Limits(connections=4))
     swamp, brook = lot(1, provider=1), lot(2, provider=2)
