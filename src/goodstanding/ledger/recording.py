@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Container, Iterable, Sequence
-from contextlib import nullcontext
 from typing import Any, Final
 
 import msgspec
@@ -42,9 +41,6 @@ _NEW_MAILINGS: Final = bulk.Table(models.Mailing, ("name", "channel", "purpose",
 _REFUSED: Final = bulk.Table(
     models.RefusedEvent, ("recorded_at", "address_id", "key", "kind", "why", "detail")
 )
-_FEW: Final = 200
-"""Up to so many events at once are what a worker hears while it sends: then what takes the time is
-asking the database one thing after the other. Above, it is the rows."""
 _encode = msgspec.json.Encoder(order="sorted").encode
 _decode = msgspec.json.decode
 
@@ -201,9 +197,8 @@ def _record(cursor: CursorWrapper, heard: list[_Heard], now: int, recorded: Reco
             )
         )
     recorded.stored += len(stored)
-    with bulk.pipelined() if len(stored) <= _FEW else nullcontext():
-        EVENTS.insert(cursor, stored)
-        accounts.settle(cursor, loaded.values(), active_policy(), now, facts=raised, said=said)
+    EVENTS.insert(cursor, stored)
+    accounts.settle(cursor, loaded.values(), active_policy(), now, facts=raised, said=said)
 
 
 def _tell(loaded: Iterable[Account], raised: dict[int, MailingFacts]) -> None:
