@@ -252,10 +252,10 @@ def processor_time() -> float:
     return time.process_time() + ticks / os.sysconf("SC_CLK_TCK")
 
 
-def children() -> list[int]:
-    """The processes that this one began and that are there; none off Linux."""
-    lists = Path("/proc/self/task").glob("*/children")
-    return [int(process) for each in lists for process in each.read_text().split()]
+def children(process: int | None = None) -> list[int]:
+    """The processes that this one, or another, began and that are there; none off Linux."""
+    lists = Path(f"/proc/{process or os.getpid()}/task").glob("*/children")
+    return [int(child) for each in lists for child in each.read_text().split()]
 
 
 def print_json(figures: list[Figure]) -> None:

@@ -21,6 +21,7 @@ from typing import Any
 import psycopg
 import pytest
 
+from benchmarks.measuring import children
 from tests.ports import free_port
 
 RECIPIENTS = 150
@@ -243,11 +244,6 @@ def web_answers(port: int) -> bool:
     except (urllib.error.HTTPError, urllib.error.URLError, OSError) as error:
         return isinstance(error, urllib.error.HTTPError)
     return True
-
-
-def children(process: int) -> list[int]:
-    listed = Path(f"/proc/{process}/task/{process}/children").read_text()
-    return [int(child) for child in listed.split()]
 
 
 def hands_over(process: int) -> bool:

@@ -157,11 +157,6 @@ class Installation:
                 return True
         return False
 
-    def children(self, worker: subprocess.Popen[bytes]) -> list[int]:
-        """The processes that a worker has begun."""
-        tasks = Path(f"/proc/{worker.pid}/task").glob("*/children")
-        return [int(child) for task in tasks for child in task.read_text().split()]
-
     def stop(self, worker: subprocess.Popen[bytes], seconds: float = 60.0) -> int:
         """Tell it to finish what is in flight, once it has begun; its exit status."""
         wait_for(lambda: worker.poll() is not None or worker.pid in self.workers_known())

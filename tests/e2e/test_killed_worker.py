@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 import pytest
 
+from benchmarks.measuring import children
 from tests.e2e.conftest import RECIPIENTS
 from tests.e2e.failing import POINTS
 from tests.e2e.parts import CONNECTIONS, Installation, Office, check, wait_for
@@ -116,7 +117,7 @@ def test_what_hands_over_is_killed_and_its_worker_goes_on(
     for _ in range(kills):
         goal = slow.accepted() + RECIPIENTS // (kills + 2)
         wait_for(lambda goal=goal: slow.accepted() >= goal or not installation.left(), 60)
-        for child in installation.children(worker):
+        for child in children(worker.pid):
             os.kill(child, signal.SIGKILL)
     installation.wait()
     assert installation.stop(worker) == 0

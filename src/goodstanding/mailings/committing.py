@@ -59,28 +59,24 @@ class Committer:
         self._telling: list[Outcome] = []
         self._told: list[Outcome] = []
         self._settling: list[Outcome] = []
-        self._to_settle = asyncio.Event()
-        self._soon: asyncio.TimerHandle | None = None
+        self._to_tell = _Call()
+        self._to_settle = _Call()
         self._hurried = False
         self._written = asyncio.Event()
         self._written.set()
-        self._wanted = asyncio.Event()
-        self._alone: asyncio.TimerHandle | None = None
 
     async def fence(self, claim: Claim) -> bool:
         """Wait until the next group is on disk; whether the fence was set."""
         done: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         self._fences.append((claim, done))
-        self._wanted.set()
+        self._to_tell.now()
         return await done
 
     def record(self, outcome: Outcome) -> None:
         """Have it written: with the next fence, or alone a little later. Nobody waits for it."""
         self._outcomes.append(outcome)
         self._written.clear()
-        if self._alone is None:
-            loop = asyncio.get_running_loop()
-            self._alone = loop.call_later(FENCES_WITHIN, self._wanted.set)
+        self._to_tell.within(FENCES_WITHIN)
 
     def unwritten(self) -> Iterator[Outcome]:
         """What is not known to be recorded yet."""
@@ -104,11 +100,7 @@ class Committer:
 
     async def _tell_forever(self) -> None:
         while True:
-            await self._wanted.wait()
-            self._wanted.clear()
-            if self._alone is not None:
-                self._alone.cancel()
-                self._alone = None
+            await self._to_tell.wait()
             fences = self._next_fences()
             self._telling, self._outcomes = self._outcomes, []
             allowed = await self._commit([claim for claim, _ in fences], self._telling)
@@ -120,24 +112,19 @@ class Committer:
 
     def _plan_to_settle(self) -> None:
         if len(self._told) >= SETTLE_AT or (self._told and self._hurried):
-            self._to_settle.set()
-        elif self._told and self._soon is None:
-            loop = asyncio.get_running_loop()
-            self._soon = loop.call_later(SETTLE_WITHIN, self._to_settle.set)
+            self._to_settle.now()
+        elif self._told:
+            self._to_settle.within(SETTLE_WITHIN)
 
     async def _settle_forever(self) -> None:
         while True:
             await self._to_settle.wait()
-            self._to_settle.clear()
-            if self._soon is not None:
-                self._soon.cancel()
-                self._soon = None
             self._settling, self._told = self._told[:SETTLE_AT], self._told[SETTLE_AT:]
             if self._settling:
                 await self._settle(self._settling)
             self._settling = []
             self._plan_to_settle()
-            if not any(True for _ in self.unwritten()):
+            if next(self.unwritten(), None) is None:
                 self._written.set()
 
     def _next_fences(self) -> list[tuple[Claim, asyncio.Future[bool]]]:
@@ -151,7 +138,7 @@ class Committer:
         again = [each for each in self._fences if first[each[0].delivery] is not each]
         self._fences = again
         if again:
-            self._wanted.set()
+            self._to_tell.now()
         return list(first.values())
 
     async def _commit(self, fences: list[Claim], done: list[Outcome]) -> set[int]:
@@ -196,6 +183,28 @@ class Committer:
             await in_thread(self._settler, outbox.settle, [unknown], present())
         except DatabaseError as again:
             _log.error("nor that it is not known", error=first_line(again))
+
+
+class _Call:
+    """Wakes whoever waits: at once, or a little later."""
+
+    def __init__(self) -> None:
+        self._event = asyncio.Event()
+        self._later: asyncio.TimerHandle | None = None
+
+    def now(self) -> None:
+        self._event.set()
+
+    def within(self, seconds: float) -> None:
+        if self._later is None:
+            self._later = asyncio.get_running_loop().call_later(seconds, self._event.set)
+
+    async def wait(self) -> None:
+        await self._event.wait()
+        self._event.clear()
+        if self._later is not None:
+            self._later.cancel()
+            self._later = None
 
 
 async def in_thread(thread: ThreadPoolExecutor, call: Callable[..., _T], *arguments: Any) -> _T:

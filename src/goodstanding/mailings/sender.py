@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import OrderedDict
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
 from typing import Any, Final, TypeVar
 
 import structlog
@@ -70,7 +70,7 @@ class Sender:
         self._thread = thread
         self._hands = hands or Hander()
         self._stopping = asyncio.Event()
-        self._recipes: OrderedDict[int, Recipe] = OrderedDict()
+        self._recipes = lru_cache(MOST_RECIPES)(contents.recipe)
         self._committer = Committer(writing or thread, recording or thread)
         self._lanes = lanes.every()
         self._paces = Paces(self._lanes)
@@ -94,9 +94,13 @@ class Sender:
 
     async def run(self) -> None:
         """Send until ``stop``."""
-        lifeline = await self._enrolled()
-        if lifeline is None:
-            return
+        try:
+            if (lifeline := await self._enrolled()) is not None:
+                await self._work(lifeline)
+        finally:
+            await self._hands.close()
+
+    async def _work(self, lifeline: liveness.Lifeline) -> None:
         committing = asyncio.create_task(self._committer.run())
         try:
             await self._claim_forever(lifeline)
@@ -108,7 +112,6 @@ class Sender:
             committing.cancel()
             await asyncio.gather(committing, return_exceptions=True)
             await self._at_the_end(lifeline.let_go)
-            await self._hands.close()
 
     async def _enrolled(self) -> liveness.Lifeline | None:
         """This worker's lifeline, when there is a database; None where it is told to stop first."""
@@ -209,18 +212,11 @@ class Sender:
 
     def _recipe(self, mailing: int) -> Recipe | None:
         """What a mailing's messages are made of; None where by what is set now none may go out."""
-        found = self._recipes.get(mailing)
-        if found is None:
-            try:
-                found = contents.recipe(mailing)
-            except contents.RefusedMailing as error:
-                _log.error("a mailing is withheld", mailing=mailing, problems=error.problems)
-                return None
-            self._recipes[mailing] = found
-            if len(self._recipes) > MOST_RECIPES:
-                self._recipes.popitem(last=False)
-        self._recipes.move_to_end(mailing)
-        return found
+        try:
+            return self._recipes(mailing)
+        except contents.RefusedMailing as error:
+            _log.error("a mailing is withheld", mailing=mailing, problems=error.problems)
+            return None
 
     def _dispatch(self) -> None:
         """Begin with every mail that may go now; come back when the next one may."""

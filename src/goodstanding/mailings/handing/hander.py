@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict
+from functools import lru_cache
 from typing import Final, Protocol
 
 import msgspec
@@ -13,7 +13,7 @@ from goodstanding.config.options import dkim_signer
 from goodstanding.gateways.base import Fence, Gateway, Handover, Mail
 from goodstanding.gateways.smtp import SmtpGateway
 from goodstanding.mailings import lanes
-from goodstanding.mailings.mail.compose import Compiled, Recipe
+from goodstanding.mailings.mail.compose import Recipe
 from goodstanding.mailings.mail.stamps import Stamp
 
 MOST_RECIPES: Final = 32
@@ -61,8 +61,8 @@ class Hander:
         self._lanes = lanes.every()
         # All of them at once: a certificate that cannot be read is found at the start.
         self._gateways: dict[str, Gateway] = {n: SmtpGateway(la) for n, la in self._lanes.items()}
-        self._signer = dkim_signer(settings.OPTIONS)
-        self._compiled: OrderedDict[int, Compiled] = OrderedDict()
+        signer = dkim_signer(settings.OPTIONS)
+        self._compiled = lru_cache(MOST_RECIPES)(lambda recipe: recipe.compiled(signer))
 
     async def begin(self) -> None:
         """See :class:`Hands`."""
@@ -72,7 +72,7 @@ class Hander:
         lane = self._lanes[job.lane]
         stamp = Stamp(job.delivery, job.began_at, job.mailing, lane.bounce_domain)
         try:
-            message = self._ready(job.mailing, recipe).render(job.fields, job.recipient, stamp)
+            message = self._compiled(recipe).render(job.fields, job.recipient, stamp)
         except Exception as error:
             raise Unfit(f"{type(error).__name__}: {error}") from error
         mail = Mail(stamp.return_path, job.recipient, message, job.connection_mails)
@@ -81,13 +81,3 @@ class Hander:
     async def close(self) -> None:
         """See :class:`Hands`."""
         await asyncio.gather(*(gateway.close() for gateway in self._gateways.values()))
-
-    def _ready(self, mailing: int, recipe: Recipe) -> Compiled:
-        found = self._compiled.get(mailing)
-        if found is None:
-            found = self._compiled[mailing] = recipe.compiled(self._signer)
-            if len(self._compiled) > MOST_RECIPES:
-                self._compiled.popitem(last=False)
-        else:
-            self._compiled.move_to_end(mailing)
-        return found

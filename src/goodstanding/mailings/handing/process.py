@@ -33,6 +33,9 @@ _log = structlog.get_logger(__name__)
 class Gone(Exception):
     """The process is gone."""
 
+    def __str__(self) -> str:
+        return "the process that hands over is gone"
+
 
 class Broke(Exception):
     """It came to nothing by a fault of ours."""
@@ -163,7 +166,7 @@ class _Running:
 
     async def _said(self, asked: wire.Hand | wire.Fenced) -> wire.Answer:
         if self.is_over:
-            raise Gone("the process that hands over is gone")
+            raise Gone
         said: asyncio.Future[wire.Answer] = asyncio.get_running_loop().create_future()
         self._asked[asked.number] = said
         self._wire.say(asked)
@@ -180,13 +183,13 @@ class _Running:
     def _lost(self) -> None:
         self._over.set()
         if not self._is_closing:
-            _log.warning("the process that hands over is gone", mails=len(self._asked))
+            _log.warning(str(Gone()), mails=len(self._asked))
             asyncio.get_running_loop().run_in_executor(None, self._reap)
         waiting: list[asyncio.Future[Any]] = [self._ready, *self._asked.values()]
         self._asked.clear()
         for each in waiting:
             if not each.done():
-                each.set_exception(Gone("the process that hands over is gone"))
+                each.set_exception(Gone())
         self._ended(self)
 
     def _reap(self) -> None:
