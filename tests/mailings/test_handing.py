@@ -42,7 +42,6 @@ def job(delivery: int = 7, mailing: int = 3, **fields: str) -> Job:
         recipient="ann@example.com",
         began_at=1_790_000_000_000_000,
         fields=fields,
-        connection_mails=None,
     )
 
 
@@ -101,7 +100,9 @@ def test_what_it_hands_over_is_the_same(monkeypatch: pytest.MonkeyPatch) -> None
         found = []
         for kind in (Hander, HandingProcess):
             async with hands(monkeypatch, kind) as (made, script):
-                handover = await made.hand(job(first_name="Änn"), recipe(), allow)
+                handover = await made.prepare(job(first_name="Änn"), recipe()).hand_over(
+                    allow, None
+                )
                 found.append((msgspec.structs.replace(handover, host=None), script.bodies[0]))
         return found
 
@@ -117,8 +118,12 @@ def test_what_the_fence_refuses_does_not_leave(
 ) -> None:
     async def test() -> None:
         async with hands(monkeypatch, kind) as (made, script):
-            assert (await made.hand(job(), recipe(), refuse)).outcome == "dropped"
-            assert (await made.hand(job(8), recipe(), allow)).outcome == "accepted"
+            assert (
+                await made.prepare(job(), recipe()).hand_over(refuse, None)
+            ).outcome == "dropped"
+            assert (
+                await made.prepare(job(8), recipe()).hand_over(allow, None)
+            ).outcome == "accepted"
             assert len(script.bodies) == 1
 
     run(test)
@@ -132,8 +137,10 @@ def test_one_that_cannot_be_made_does_not_stop_the_others(
         async with hands(monkeypatch, kind) as (made, _):
             bad = msgspec.structs.replace(job(), recipient="a\nb@example.com")
             with pytest.raises(Unfit, match="cannot stand in a To header"):
-                await made.hand(bad, recipe(), allow)
-            assert (await made.hand(job(8), recipe(), allow)).outcome == "accepted"
+                await made.prepare(bad, recipe()).hand_over(allow, None)
+            assert (
+                await made.prepare(job(8), recipe()).hand_over(allow, None)
+            ).outcome == "accepted"
 
     run(test)
 
@@ -146,7 +153,9 @@ def test_more_mailings_at_once_than_are_kept_ready(
         async with hands(monkeypatch, kind) as (made, script):
             many = 2 * MOST_RECIPES
             wanted = [
-                made.hand(job(number, number % many), recipe(f"Number {number % many}"), allow)
+                made.prepare(
+                    job(number, number % many), recipe(f"Number {number % many}")
+                ).hand_over(allow, None)
                 for number in range(3 * many)
             ]
             assert {each.outcome for each in await asyncio.gather(*wanted)} == {"accepted"}
@@ -170,7 +179,7 @@ def test_when_it_dies_what_it_had_is_told_and_another_goes_on(
                 return True
 
             script.answers = {**script.answers, "DOT": HANG}
-            handing = asyncio.create_task(made.hand(job(), recipe(), fence))
+            handing = asyncio.create_task(made.prepare(job(), recipe()).hand_over(fence, None))
             await asked.wait()
             if fenced:
                 decided.set()
@@ -183,7 +192,9 @@ def test_when_it_dies_what_it_had_is_told_and_another_goes_on(
             assert (handover.outcome, handover.code) == ("lost" if fenced else "unsent", None)
             assert len(script.bodies) == fenced
             script.answers = {**script.answers, "DOT": "250 taken"}
-            assert (await made.hand(job(8), recipe(), allow)).outcome == "accepted"
+            assert (
+                await made.prepare(job(8), recipe()).hand_over(allow, None)
+            ).outcome == "accepted"
 
     run(test)
 
@@ -194,7 +205,9 @@ def test_it_ends_with_whoever_began_it(monkeypatch: pytest.MonkeyPatch) -> None:
             there = process_of(made)
             for number in (signal.SIGINT, signal.SIGTERM):
                 os.kill(there, number)  # meant for its sender, which will tell it
-            assert (await made.hand(job(), recipe(), allow)).outcome == "accepted"
+            assert (
+                await made.prepare(job(), recipe()).hand_over(allow, None)
+            ).outcome == "accepted"
             assert isinstance(made, HandingProcess)
             assert made._running is not None
             made._running._wire.close()

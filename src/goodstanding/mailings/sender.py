@@ -21,7 +21,14 @@ from goodstanding.ledger.policy import active_policy
 from goodstanding.mailings import brakes, contents, lanes, liveness, outbox, outcomes, paces
 from goodstanding.mailings.brakes import Brakes
 from goodstanding.mailings.committing import WAIT_FOR_DATABASE, Committer, first_line, in_thread
-from goodstanding.mailings.handing.hander import MOST_RECIPES, Hander, Hands, Job, Unfit
+from goodstanding.mailings.handing.hander import (
+    MOST_RECIPES,
+    Hander,
+    Hands,
+    Job,
+    Prepared,
+    Unfit,
+)
 from goodstanding.mailings.mail.compose import Recipe
 from goodstanding.mailings.outbox import Claim, OpenLot, Outcome, Share
 from goodstanding.mailings.paces import Paces
@@ -144,7 +151,7 @@ class Sender:
                     self._see(await self._in_thread(outbox.open_lots, present()))
                     look_at = now + LOOK_AGAIN
                 if shares := self._schedule.shares(present()):
-                    jobs = await self._in_thread(self._claim, lifeline, shares)
+                    jobs = self._prepared(await self._in_thread(self._claim, lifeline, shares))
                     self._schedule.claimed(shares, jobs)
                     self._dispatch()
                     pause = CATCH_BREATH if jobs else LOOK_AGAIN
@@ -178,6 +185,8 @@ class Sender:
         if dropped := self._dropped[:]:
             await self._in_thread(outbox.release, [job.claim for job in dropped])
             del self._dropped[: len(dropped)]
+            for job in dropped:
+                job.prepared.drop()
         if self._astray:
             # A claim may have been committed although nobody could say so any more.
             jobs = [*self._schedule.waiting(), *self._dropped, *self._under_way.values()]
@@ -187,28 +196,42 @@ class Sender:
             self._astray = False
         self._dispatch()
 
-    def _claim(self, lifeline: liveness.Lifeline, shares: list[Share]) -> list[_Job]:
+    def _claim(
+        self, lifeline: liveness.Lifeline, shares: list[Share]
+    ) -> list[tuple[Claim, Job, Recipe]]:
+        """What was claimed, and what each message is made of."""
         lifeline.hold()
         claims = outbox.claim(lifeline.worker, shares, present())
         try:
-            return self._prepared(claims)
+            return self._completed(claims)
         except BaseException:
             outbox.release(claims)
             raise
 
-    def _prepared(self, claims: list[Claim]) -> list[_Job]:
+    def _completed(self, claims: list[Claim]) -> list[tuple[Claim, Job, Recipe]]:
         fields = contents.merge_fields(claims)
-        jobs = []
+        found = []
         withheld: list[Claim] = []
         for claim in claims:
             recipe = self._recipe(claim.mailing)
             if recipe is None:
                 withheld.append(claim)
                 continue
-            jobs.append(_Job(claim, recipe, fields[claim.delivery]))
+            job = Job(
+                delivery=claim.delivery,
+                mailing=claim.mailing,
+                lane=claim.lot.lane,
+                recipient=claim.address.value,
+                began_at=claim.first_attempt_at,
+                fields=fields[claim.delivery],
+            )
+            found.append((claim, job, recipe))
         if withheld:
             outbox.release(withheld, until=present() + WITHHELD_FOR)
-        return jobs
+        return found
+
+    def _prepared(self, claimed: list[tuple[Claim, Job, Recipe]]) -> list[_Job]:
+        return [_Job(claim, self._hands.prepare(job, recipe)) for claim, job, recipe in claimed]
 
     def _recipe(self, mailing: int) -> Recipe | None:
         """What a mailing's messages are made of; None where by what is set now none may go out."""
@@ -257,17 +280,8 @@ class Sender:
             return attempt.fenced
 
         pace = self._schedule.pace_of(job.lot)
-        wanted = Job(
-            delivery=claim.delivery,
-            mailing=claim.mailing,
-            lane=job.lot.lane,
-            recipient=claim.address.value,
-            began_at=claim.first_attempt_at,
-            fields=job.fields,
-            connection_mails=pace.limits.mails_per_connection,
-        )
         try:
-            handover = await self._hands.hand(wanted, job.recipe, fence)
+            handover = await job.prepared.hand_over(fence, pace.limits.mails_per_connection)
         except Unfit as error:
             return outcomes.unfit(claim, str(error), present())
         if handover.outcome == "unsent":
@@ -305,14 +319,13 @@ class _Attempt:
 
 
 class _Job:
-    """A claim with all that its message needs."""
+    """A claim, and its message."""
 
-    __slots__ = ("claim", "fields", "recipe")
+    __slots__ = ("claim", "prepared")
 
-    def __init__(self, claim: Claim, recipe: Recipe, fields: dict[str, str]) -> None:
+    def __init__(self, claim: Claim, prepared: Prepared) -> None:
         self.claim = claim
-        self.recipe = recipe
-        self.fields = fields
+        self.prepared = prepared
 
     @property
     def lot(self) -> OpenLot:

@@ -14,7 +14,8 @@ from collections.abc import Coroutine
 from django.conf import settings
 
 from goodstanding.mailings.handing import wire
-from goodstanding.mailings.handing.hander import Hander, Job, Unfit
+from goodstanding.mailings.handing.ahead import Ahead
+from goodstanding.mailings.handing.hander import Hander, Making, Unfit
 from goodstanding.mailings.handing.wire import Wire
 from goodstanding.mailings.mail.compose import Recipe
 
@@ -27,14 +28,22 @@ class Serving:
         self.over = asyncio.Event()
         self._hander: Hander
         self._recipes: dict[int, Recipe] = {}
+        self._prepared: dict[int, Making] = {}
+        self._ahead = Ahead()
         self._fences: dict[int, asyncio.Future[bool]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
     def _heard(self, message: wire.ToHands) -> None:
         match message:
+            case wire.Prepare():
+                making = self._hander.prepare(message.job, self._recipes[message.job.mailing])
+                self._prepared[message.number] = making
+                self._ahead.add(making)
             case wire.Hand():
-                recipe = self._recipes[message.job.mailing]
-                self._begin(self._hand(message.number, message.job, recipe))
+                making = self._prepared.pop(message.number)
+                self._begin(self._hand(message.number, making, message.most))
+            case wire.Drop():
+                self._ahead.remove(self._prepared.pop(message.number))
             case wire.Fenced():
                 self._fences.pop(message.number).set_result(message.allowed)
             case wire.Learn():
@@ -51,16 +60,17 @@ class Serving:
             case wire.Close():
                 self._begin(self._close())
 
-    async def _hand(self, number: int, job: Job, recipe: Recipe) -> None:
+    async def _hand(self, number: int, making: Making, most: int | None) -> None:
         async def fence() -> bool:
             answer: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
             self._fences[number] = answer
             self.wire.say(wire.Asking(number))
             return await answer
 
+        self._ahead.remove(making)
         said: wire.Answer
         try:
-            said = wire.Handed(number, await self._hander.hand(job, recipe, fence))
+            said = wire.Handed(number, await making.hand_over(fence, most))
         except Unfit as error:
             said = wire.Failed(number, str(error), unfit=True)
         except Exception as error:  # noqa: BLE001 - one mail's trouble is not the others'

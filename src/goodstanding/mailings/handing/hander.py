@@ -29,12 +29,26 @@ class Job(msgspec.Struct, frozen=True, array_like=True, gc=False):
     recipient: str
     began_at: int
     fields: dict[str, str]
-    connection_mails: int | None
-    """A connection that has carried so many is closed behind it."""
 
 
 class Unfit(Exception):
     """A message that cannot be made for this recipient, and never will be."""
+
+
+class Prepared(Protocol):
+    """A message that was taken on, and is handed over when its turn comes, or dropped."""
+
+    async def hand_over(self, fence: Fence, most: int | None) -> Handover:
+        """Hand it over, once; see :meth:`goodstanding.gateways.base.Gateway.send`.
+
+        ``most``: a connection that has carried so many is closed behind it.
+
+        Raises:
+            Unfit: the message cannot be made.
+        """
+
+    def drop(self) -> None:
+        """It will not be handed over."""
 
 
 class Hands(Protocol):
@@ -43,12 +57,8 @@ class Hands(Protocol):
     async def begin(self) -> None:
         """Be ready; what is asked for before this is done waits."""
 
-    async def hand(self, job: Job, recipe: Recipe, fence: Fence) -> Handover:
-        """Make a message and hand it over; see :meth:`goodstanding.gateways.base.Gateway.send`.
-
-        Raises:
-            Unfit: the message cannot be made.
-        """
+    def prepare(self, job: Job, recipe: Recipe) -> Prepared:
+        """Take a message on. It may be made at once, where there is nothing better to do."""
 
     async def close(self) -> None:
         """Wait for what is in flight and hang up."""
@@ -67,17 +77,58 @@ class Hander:
     async def begin(self) -> None:
         """See :class:`Hands`."""
 
-    async def hand(self, job: Job, recipe: Recipe, fence: Fence) -> Handover:
+    def prepare(self, job: Job, recipe: Recipe) -> Making:
         """See :class:`Hands`."""
-        lane = self._lanes[job.lane]
-        stamp = Stamp(job.delivery, job.began_at, job.mailing, lane.bounce_domain)
+        return Making(self, job, recipe)
+
+    def make(self, job: Job, recipe: Recipe) -> Mail:
+        """Make the message.
+
+        Raises:
+            Unfit: it cannot be made.
+        """
+        stamp = Stamp(job.delivery, job.began_at, job.mailing, self._lanes[job.lane].bounce_domain)
         try:
             message = self._compiled(recipe).render(job.fields, job.recipient, stamp)
         except Exception as error:
             raise Unfit(f"{type(error).__name__}: {error}") from error
-        mail = Mail(stamp.return_path, job.recipient, message, job.connection_mails)
-        return await self._gateways[job.lane].send(mail, fence)
+        return Mail(stamp.return_path, job.recipient, message)
+
+    async def send(self, lane: str, mail: Mail, fence: Fence) -> Handover:
+        """Give a message to its lane's gateway."""
+        return await self._gateways[lane].send(mail, fence)
 
     async def close(self) -> None:
         """See :class:`Hands`."""
         await asyncio.gather(*(gateway.close() for gateway in self._gateways.values()))
+
+
+class Making:
+    """A message that a hander has taken on."""
+
+    def __init__(self, hander: Hander, job: Job, recipe: Recipe) -> None:
+        self._hander = hander
+        self._job = job
+        self._recipe = recipe
+        self._mail: Mail | None = None
+
+    def make(self) -> int:
+        """Make it now; the bytes that it keeps from here on.
+
+        Raises:
+            Unfit: it cannot be made.
+        """
+        if self._mail is None:
+            self._mail = self._hander.make(self._job, self._recipe)
+        return len(self._mail.content)
+
+    async def hand_over(self, fence: Fence, most: int | None) -> Handover:
+        """See :class:`Prepared`."""
+        mail = self._mail or self._hander.make(self._job, self._recipe)
+        self._mail = None
+        mail = msgspec.structs.replace(mail, connection_mails=most)
+        return await self._hander.send(self._job.lane, mail, fence)
+
+    def drop(self) -> None:
+        """See :class:`Prepared`."""
+        self._mail = None

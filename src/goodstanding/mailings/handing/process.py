@@ -64,33 +64,14 @@ class HandingProcess:
             if self._running is None:
                 self._running = await _Running.begin(self._ended)
 
-    async def hand(self, job: Job, recipe: Recipe, fence: Fence) -> Handover:
-        """See :class:`goodstanding.mailings.handing.hander.Hands`.
+    def prepare(self, job: Job, recipe: Recipe) -> _Prepared:
+        """See :class:`goodstanding.mailings.handing.hander.Hands`."""
+        return _Prepared(self, next(self._numbers), job, recipe)
 
-        Raises:
-            Unfit: the message cannot be made.
-            Broke: something in the process broke.
-            Gone, OSError: the process cannot be begun.
-        """
-        while (running := self._running) is None:
-            await self.begin()
-        number = next(self._numbers)
-        outcome: Outcome = "unsent"
-        try:
-            said = await running.ask(number, job, recipe)
-            if isinstance(said, wire.Asking):
-                allowed = await fence()
-                # From here on the content may have left, unless it was gone already.
-                outcome = "lost" if allowed and not running.is_over else "unsent"
-                said = await running.answer(number, allowed=allowed)
-        except Gone as error:
-            stage: Stage = "dot" if outcome == "lost" else "connect"
-            return Handover(outcome, stage, error=str(error))
-        if isinstance(said, wire.Handed):
-            return said.handover
-        if isinstance(said, wire.Failed) and said.unfit:
-            raise Unfit(said.error)
-        raise Broke(said.error if isinstance(said, wire.Failed) else "it asked twice")
+    @property
+    def running(self) -> _Running | None:
+        """The process, while there is one."""
+        return self._running
 
     async def close(self) -> None:
         """See :class:`goodstanding.mailings.handing.hander.Hands`."""
@@ -100,6 +81,58 @@ class HandingProcess:
     def _ended(self, running: _Running) -> None:
         if self._running is running:
             self._running = None
+
+
+class _Prepared:
+    """A message that the process has taken on, or that its successor will."""
+
+    def __init__(self, hands: HandingProcess, number: int, job: Job, recipe: Recipe) -> None:
+        self._hands = hands
+        self._number = number
+        self._job = job
+        self._recipe = recipe
+        self._taken_by: _Running | None = None
+        if hands.running is not None:
+            self._give_to(hands.running)
+
+    async def hand_over(self, fence: Fence, most: int | None) -> Handover:
+        """See :class:`goodstanding.mailings.handing.hander.Prepared`.
+
+        Raises:
+            Unfit: the message cannot be made.
+            Broke: something in the process broke.
+            Gone, OSError: the process cannot be begun.
+        """
+        while (running := self._hands.running) is None:
+            await self._hands.begin()
+        if running is not self._taken_by:
+            self._give_to(running)
+        outcome: Outcome = "unsent"
+        try:
+            said = await running.ask(wire.Hand(self._number, most))
+            if isinstance(said, wire.Asking):
+                allowed = await fence()
+                # From here on the content may have left, unless it was gone already.
+                outcome = "lost" if allowed and not running.is_over else "unsent"
+                said = await running.ask(wire.Fenced(self._number, allowed))
+        except Gone as error:
+            stage: Stage = "dot" if outcome == "lost" else "connect"
+            return Handover(outcome, stage, error=str(error))
+        if isinstance(said, wire.Handed):
+            return said.handover
+        if isinstance(said, wire.Failed) and said.unfit:
+            raise Unfit(said.error)
+        raise Broke(said.error if isinstance(said, wire.Failed) else "it asked twice")
+
+    def drop(self) -> None:
+        """See :class:`goodstanding.mailings.handing.hander.Prepared`."""
+        if self._taken_by is not None:
+            self._taken_by.say(wire.Drop(self._number))
+
+    def _give_to(self, running: _Running) -> None:
+        self._taken_by = running
+        running.teach(self._job.mailing, self._recipe)
+        running.say(wire.Prepare(self._number, self._job))
 
 
 class _Running:
@@ -138,20 +171,33 @@ class _Running:
         await running._ready
         return running
 
-    async def ask(self, number: int, job: Job, recipe: Recipe) -> wire.Answer:
-        """Ask for a message to be handed over; the first that is said of it."""
-        if job.mailing in self._taught:
-            self._taught.move_to_end(job.mailing)
-        else:
-            self._taught[job.mailing] = None
-            self._wire.say(wire.Learn(job.mailing, recipe))
-            if len(self._taught) > MOST_RECIPES:
-                self._wire.say(wire.Forget(self._taught.popitem(last=False)[0]))
-        return await self._said(wire.Hand(number, job))
+    def teach(self, mailing: int, recipe: Recipe) -> None:
+        """See to it that it knows how a mailing's messages are made."""
+        if mailing in self._taught:
+            self._taught.move_to_end(mailing)
+            return
+        self._taught[mailing] = None
+        self.say(wire.Learn(mailing, recipe))
+        if len(self._taught) > MOST_RECIPES:
+            self.say(wire.Forget(self._taught.popitem(last=False)[0]))
 
-    async def answer(self, number: int, *, allowed: bool) -> wire.Answer:
-        """Say whether the content may leave; what became of it."""
-        return await self._said(wire.Fenced(number, allowed))
+    def say(self, message: wire.ToHands) -> None:
+        """Say what needs no answer; to nobody, once it is gone."""
+        if not self.is_over:
+            self._wire.say(message)
+
+    async def ask(self, asked: wire.Hand | wire.Fenced) -> wire.Answer:
+        """Say what has an answer, and wait for it.
+
+        Raises:
+            Gone: it is gone, now or before it has answered.
+        """
+        if self.is_over:
+            raise Gone
+        said: asyncio.Future[wire.Answer] = asyncio.get_running_loop().create_future()
+        self._asked[asked.number] = said
+        self._wire.say(asked)
+        return await said
 
     async def close(self) -> None:
         """Have it hang up and end."""
@@ -163,14 +209,6 @@ class _Running:
             except TimeoutError:
                 self._process.kill()
         await asyncio.to_thread(self._reap)
-
-    async def _said(self, asked: wire.Hand | wire.Fenced) -> wire.Answer:
-        if self.is_over:
-            raise Gone
-        said: asyncio.Future[wire.Answer] = asyncio.get_running_loop().create_future()
-        self._asked[asked.number] = said
-        self._wire.say(asked)
-        return await said
 
     def _heard(self, message: wire.ToSender) -> None:
         if isinstance(message, wire.Ready):

@@ -29,23 +29,36 @@ class Begin(_Said, frozen=True):
 
 
 class Learn(_Said, frozen=True):
-    """How the messages of a mailing are made, of which some are about to be asked for."""
+    """How the messages of a mailing are made, of which some are about to be prepared."""
 
     mailing: int
     recipe: Recipe
 
 
 class Forget(_Said, frozen=True):
-    """None of that mailing will be asked for until it is learnt again."""
+    """None of that mailing will be prepared until it is learnt again."""
 
     mailing: int
 
 
-class Hand(_Said, frozen=True):
-    """Make this one and hand it over; what is said of it goes by the number."""
+class Prepare(_Said, frozen=True):
+    """Take this one on; what is said of it goes by the number."""
 
     number: int
     job: Job
+
+
+class Hand(_Said, frozen=True):
+    """Its turn has come: hand it over. ``most``: mails that its connection may carry."""
+
+    number: int
+    most: int | None
+
+
+class Drop(_Said, frozen=True):
+    """Its turn will not come."""
+
+    number: int
 
 
 class Ready(_Said, frozen=True):
@@ -84,7 +97,7 @@ class Close(_Said, frozen=True):
     """Nothing more will be asked: hang up and end."""
 
 
-ToHands = Begin | Learn | Forget | Hand | Fenced | Close
+ToHands = Begin | Learn | Forget | Prepare | Hand | Drop | Fenced | Close
 Answer = Asking | Handed | Failed
 """What is said of one message."""
 ToSender = Ready | Answer
