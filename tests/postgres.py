@@ -18,7 +18,7 @@ from urllib.parse import quote, urlsplit
 import psycopg
 from psycopg import sql
 
-# Neither may do more than a database of one's own needs. `hasty` does not wait for the disk: it
+# Neither may do much more than a database of one's own needs. `hasty` does not wait for the disk: it
 # makes the tests faster, and would make those that kill a process worthless.
 OWNER = "goodstanding"
 HASTY = "hasty"
@@ -82,6 +82,8 @@ def keep() -> None:
             with psycopg.connect(server.get_uri(), autocommit=True) as connection:
                 for role in (OWNER, HASTY):
                     connection.execute(f"CREATE ROLE {role} LOGIN CREATEDB")
+                # Whoever drops a database ends whatever tidies it up just then, too.
+                connection.execute(f"GRANT pg_signal_backend TO {OWNER}")
                 connection.execute(f"ALTER ROLE {HASTY} SET synchronous_commit = off")
             place = server.get_postmaster_info()
             if place.socket_dir is not None:

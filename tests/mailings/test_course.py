@@ -117,7 +117,7 @@ def test_who_waits_for_another_try_when_it_expires_is_stopped_too(me: int) -> No
 def test_a_mailing_stopped_in_its_planning_is_planned_and_stopped(
     me: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(planning, "CHUNK", 2)
+    monkeypatch.setattr(planning, "CHUNKS", dict.fromkeys(planning.CHUNKS, 2))
     people(5)
     made = mailing()
     assert not planning.plan(made, NOW, most=1)
@@ -161,7 +161,7 @@ def test_there_is_no_way_back_from_a_stop() -> None:
 
 
 def test_empty_lots_are_closed_and_opened_again(me: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(planning, "CHUNK", 2)
+    monkeypatch.setattr(planning, "CHUNKS", dict.fromkeys(planning.CHUNKS, 2))
     people(3)
     made = mailing()
     planning.plan(made, NOW, most=1)

@@ -103,7 +103,7 @@ def everybody() -> None:
 def test_each_is_planned_once_or_skipped_for_the_first_reason(
     monkeypatch: pytest.MonkeyPatch, chunk: int
 ) -> None:
-    monkeypatch.setattr(planning, "CHUNK", chunk)
+    monkeypatch.setattr(planning, "CHUNKS", dict.fromkeys(planning.CHUNKS, chunk))
     everybody()
     made = planned(topic="offers")
 
@@ -257,7 +257,7 @@ def test_what_another_policy_folded_is_folded_first() -> None:
 def test_a_planner_that_dies_is_taken_over_where_it_stopped(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(planning, "CHUNK", 4)
+    monkeypatch.setattr(planning, "CHUNKS", dict.fromkeys(planning.CHUNKS, 4))
     people(18)
     contact("p1")
     made = mailing()
@@ -289,7 +289,7 @@ def test_a_planner_that_dies_is_taken_over_where_it_stopped(
 
 
 def test_planners_at_once_plan_each_recipient_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(planning, "CHUNK", 5)
+    monkeypatch.setattr(planning, "CHUNKS", dict.fromkeys(planning.CHUNKS, 5))
     names = people(60)
     contact(names[0])
     made, other = mailing(), mailing("other")
@@ -307,7 +307,7 @@ def test_planners_at_once_plan_each_recipient_once(monkeypatch: pytest.MonkeyPat
 
 def test_planning_while_the_same_people_are_folded(monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither locks the other out, whichever comes first."""
-    monkeypatch.setattr(planning, "CHUNK", 5)
+    monkeypatch.setattr(planning, "CHUNKS", dict.fromkeys(planning.CHUNKS, 5))
     names = people(40)
     made = mailing()
     Address.objects.update(policy=1)

@@ -61,7 +61,7 @@ COUNTS: Final = ("opens", "clicks", "unsubscribes", "complaints")
 _GO_ON: Final = frozenset({"scheduled", "planning", "checking", "sending"})
 _LEFT: Final = frozenset({"in_flight", "not_delivered", "delivered"})
 
-_FIRST: Final = "SELECT {what} FROM mailings_outbox o WHERE o.lot_id = l.id AND o.state = 0"
+_FIRST: Final = "SELECT {what} FROM mailings_outbox o WHERE o.lot_id = l.id AND o.worker_id IS NULL"
 _LEFT_IN_LOT: Final = (
     f"{_FIRST} AND o.attempt = 0",
     f"{_FIRST} AND o.attempt > 0",
@@ -359,7 +359,7 @@ def troubles(mailing: int) -> dict[str, int]:
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT trouble, count(*) FROM (SELECT o.trouble FROM mailings_lot l"
-            " JOIN mailings_outbox o ON o.lot_id = l.id AND o.state = 0 AND o.attempt > 0"
+            " JOIN mailings_outbox o ON o.lot_id = l.id AND o.worker_id IS NULL AND o.attempt > 0"
             f" WHERE l.mailing_id = %s LIMIT {COUNTED}) AS tried WHERE trouble IS NOT NULL"
             f" GROUP BY trouble ORDER BY count(*) DESC, trouble LIMIT {MOST_TROUBLES}",
             [mailing],

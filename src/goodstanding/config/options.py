@@ -314,7 +314,13 @@ def database(folder: Path, environment: Mapping[str, str] = os.environ) -> dict[
         "PASSWORD": unquote(parts.password or ""),
         "HOST": unquote(parts.hostname or ""),
         "PORT": port or "",
-        "OPTIONS": {**_POSTGRESQL, **dict(parse_qsl(parts.query, keep_blank_values=True))},
+        "OPTIONS": {
+            **_POSTGRESQL,
+            **dict(parse_qsl(parts.query, keep_blank_values=True)),
+            # To plan what a sender asks for takes longer than to do it: it is planned once.
+            "server_side_binding": True,
+            "prepare_threshold": 3,
+        },
         "CONN_HEALTH_CHECKS": True,
         "CONN_MAX_AGE": None,
     }
@@ -330,7 +336,8 @@ def sqlite(path: Path) -> dict[str, Any]:
             "timeout": 30,
             "init_command": (
                 "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA foreign_keys=ON;"
-                "PRAGMA cache_size=-65536; PRAGMA temp_store=MEMORY; PRAGMA mmap_size=268435456;"
+                "PRAGMA cache_size=-65536; PRAGMA temp_store=MEMORY;"
+                "PRAGMA wal_autocheckpoint=4000;"
             ),
         },
         "CONN_MAX_AGE": None,

@@ -1,8 +1,8 @@
 """Signed tokens: what we wrote into a message, and can believe when it comes back.
 
-A token is base16 (RFC 4648 section 8), in lower case, of its numbers in MessagePack and of the first
-bytes of their HMAC-SHA256 (RFC 2104). It says nothing of its purpose: the purpose is part of what is
-signed, so that a token for one is none for another.
+A token is base16 (RFC 4648 section 8), in lower case, of its numbers in MessagePack and of the
+first bytes of their HMAC-SHA256 (RFC 2104). It says nothing of its purpose: the purpose is part of
+what is signed, so that a token for one is none for another.
 """
 
 from __future__ import annotations

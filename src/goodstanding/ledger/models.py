@@ -103,7 +103,7 @@ class Delivery(models.Model):
     event's key.
     """
 
-    mailing = models.ForeignKey(Mailing, on_delete=models.PROTECT, null=True)
+    mailing = models.ForeignKey(Mailing, on_delete=models.PROTECT, null=True, db_index=False)
     address = models.ForeignKey(Address, on_delete=models.PROTECT, db_index=False)
     recipient = models.CharField(max_length=200, db_default="")
     reports = models.BooleanField(db_default=True)

@@ -201,7 +201,10 @@ class Bookmark(models.Model):
 
 
 class State(models.IntegerChoices):
-    """Where a row of the outbox is in the protocol of design section 7."""
+    """Where a row of the outbox is in the protocol of design section 7.
+
+    A row that is ready has no worker, and any other has one.
+    """
 
     READY = 0
     CLAIMED = 1
@@ -232,16 +235,17 @@ class Outbox(models.Model):
     worker_id = models.BigIntegerField(null=True)
 
     class Meta:
+        # None with the state: a fence is set without touching an index.
         indexes = [
             models.Index(
                 fields=["lot", "not_before", "place"],
                 name="mailings_outbox_ready",
-                condition=models.Q(state=0, attempt=0),
+                condition=models.Q(worker_id__isnull=True, attempt=0),
             ),
             models.Index(
                 fields=["lot", "not_before"],
                 name="mailings_outbox_again",
-                condition=models.Q(state=0, attempt__gt=0),
+                condition=models.Q(worker_id__isnull=True, attempt__gt=0),
             ),
             models.Index(
                 fields=["worker_id"],

@@ -140,14 +140,14 @@ _decode: Final = msgspec.json.Decoder(Told).decode
 
 def open_lots(now: int) -> list[OpenLot]:
     """The lots in which something is due of mailings that may go on, by what overtakes what."""
-    due = "SELECT 1 FROM mailings_outbox o WHERE o.lot_id = l.id AND o.state = 0 AND o.attempt"
+    ready = "SELECT 1 FROM mailings_outbox o WHERE o.lot_id = l.id AND o.worker_id IS NULL"
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT * FROM (SELECT l.id, l.mailing_id, l.lane, l.provider_id, p.name, l.priority,"
             " l.released_at, c.one_by_one,"
-            f" EXISTS ({due} = 0 AND o.not_before <= %s) AS first_tries,"
-            f" EXISTS ({due} > 0 AND o.not_before <= %s) AS again FROM mailings_lot l"
-            " JOIN mailings_content c ON c.mailing_id = l.mailing_id"
+            f" EXISTS ({ready} AND o.attempt = 0 AND o.not_before <= %s) AS first_tries,"
+            f" EXISTS ({ready} AND o.attempt > 0 AND o.not_before <= %s) AS again"
+            " FROM mailings_lot l JOIN mailings_content c ON c.mailing_id = l.mailing_id"
             " JOIN mailings_provider p ON p.id = l.provider_id"
             f" WHERE l.is_open AND l.held_at IS NULL AND {_MAY_GO_ON}) AS lots"
             " WHERE first_tries OR again ORDER BY priority, id",
@@ -214,7 +214,7 @@ def _take(
     token = secrets.randbits(62)
     cursor.execute(
         f"UPDATE mailings_outbox SET state = {_CLAIMED}, token = %s, worker_id = %s,"
-        f" attempt = attempt + 1 WHERE state = {_READY} AND {bulk.among('delivery_id')}",
+        f" attempt = attempt + 1 WHERE worker_id IS NULL AND {bulk.among('delivery_id')}",
         [token, worker, bulk.listed(deliveries)],
     )
     cursor.execute(
@@ -251,7 +251,7 @@ def _due(cursor: CursorWrapper, lot: int, which: str, most: int, now: int) -> li
     order = "not_before, place" if which == "attempt = 0" else "not_before"
     cursor.execute(
         f"SELECT delivery_id, address_id FROM mailings_outbox WHERE lot_id = %s"
-        f" AND state = {_READY} AND {which} AND not_before <= %s ORDER BY {order} LIMIT %s{skip}",
+        f" AND worker_id IS NULL AND {which} AND not_before <= %s ORDER BY {order} LIMIT %s{skip}",
         [lot, now, most],
     )
     return list(cursor.fetchall())

@@ -339,7 +339,10 @@ class Migration(migrations.Migration):
                 (
                     "mailing",
                     models.ForeignKey(
-                        null=True, on_delete=django.db.models.deletion.PROTECT, to="ledger.mailing"
+                        db_index=False,
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        to="ledger.mailing",
                     ),
                 ),
             ],
