@@ -18,8 +18,8 @@ from urllib.parse import quote, urlsplit
 import psycopg
 from psycopg import sql
 
-# Neither may do much more than a database of one's own needs. `hasty` does not wait for the disk: it
-# makes the tests faster, and would make those that kill a process worthless.
+# Neither may do much more than a database of one's own needs. `hasty` does not wait for the disk:
+# it makes the tests faster, and would make those that kill a process worthless.
 OWNER = "goodstanding"
 HASTY = "hasty"
 

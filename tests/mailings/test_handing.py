@@ -17,6 +17,7 @@ from django.conf import settings
 from benchmarks.measuring import children
 from goodstanding.gateways.base import Handover
 from goodstanding.mailings.handing import process
+from goodstanding.mailings.handing.ahead import MOST_BYTES, Ahead
 from goodstanding.mailings.handing.hander import MOST_RECIPES, Hander, Hands, Job, Unfit
 from goodstanding.mailings.handing.process import Gone, HandingProcess
 from goodstanding.mailings.lanes import Lane
@@ -195,6 +196,70 @@ def test_when_it_dies_what_it_had_is_told_and_another_goes_on(
             assert (
                 await made.prepare(job(8), recipe()).hand_over(allow, None)
             ).outcome == "accepted"
+
+    run(test)
+
+
+def test_what_a_process_took_on_before_it_died_is_handed_over_by_the_next(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def test() -> None:
+        async with hands(monkeypatch, HandingProcess) as (made, script):
+            waiting = [made.prepare(job(number), recipe()) for number in (1, 2, 3)]
+            there = process_of(made)
+            os.kill(there, signal.SIGKILL)
+            await until(lambda: there not in children())
+            waiting.pop().drop()
+            handed = await asyncio.gather(*(each.hand_over(allow, None) for each in waiting))
+            assert {each.outcome for each in handed} == {"accepted"}
+            assert len(script.bodies) == 2
+
+    run(test)
+
+
+@BOTH
+def test_what_is_dropped_is_not_handed_over(
+    monkeypatch: pytest.MonkeyPatch, kind: Callable[[], Hands]
+) -> None:
+    async def test() -> None:
+        async with hands(monkeypatch, kind) as (made, script):
+            first, second = (made.prepare(job(number), recipe()) for number in (1, 2))
+            first.drop()
+            assert (await second.hand_over(allow, None)).outcome == "accepted"
+            assert len(script.bodies) == 1
+
+    run(test)
+
+
+class Counted:
+    """A message that takes so many bytes; one of none cannot be made."""
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        self.is_made = False
+
+    def make(self) -> int:
+        self.is_made = True
+        if not self.size:
+            raise Unfit("no")
+        return self.size
+
+
+def test_messages_are_made_ahead_of_their_turn_as_far_as_memory_allows() -> None:
+    async def test() -> None:
+        ahead = Ahead()
+        waiting: list[Any] = [Counted(size) for size in (0, MOST_BYTES - 1, 5, 5, 5)]
+        for each in waiting:
+            ahead.add(each)
+        assert not any(each.is_made for each in waiting), "others come first"
+        for _ in range(10):
+            await asyncio.sleep(0)
+        assert [each.is_made for each in waiting] == [True, True, True, False, False]
+        ahead.remove(waiting[3])
+        ahead.remove(waiting[1])
+        for _ in range(10):
+            await asyncio.sleep(0)
+        assert [each.is_made for each in waiting] == [True, True, True, False, True]
 
     run(test)
 

@@ -79,6 +79,18 @@ def test_no_more_are_under_way_than_the_lane_has_room_for() -> None:
     assert len(begun(mine)) == 1
 
 
+def test_a_lane_that_is_full_asks_no_provider_in_vain(monkeypatch: pytest.MonkeyPatch) -> None:
+    mine = schedule(10)
+    claim(mine, [lot(number, provider=number) for number in range(1, 6)])
+    begun(mine)
+    asked: list[Pace] = []
+    monkeypatch.setattr(Pace, "allowed_connections", lambda pace, _: asked.append(pace) or 1)
+    monkeypatch.setattr(Pace, "next_at", lambda pace, _: asked.append(pace) or NOW + SECOND)
+    assert mine.next(NOW) is None
+    assert mine.next_at(NOW) is None
+    assert not asked, "with hundreds of providers that took more than the sending"
+
+
 def test_what_somebody_waits_for_goes_first_and_always_finds_room() -> None:
     mine = schedule(10)
     receipt = lot(2, mailing=2, priority=0)

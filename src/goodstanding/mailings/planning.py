@@ -22,7 +22,7 @@ from goodstanding.ledger.policy import active_policy
 from goodstanding.mailings import domains, lanes
 from goodstanding.mailings.models import Content, Course
 
-CHUNKS: Final = {"sqlite": 5_000, "postgresql": 2_000}
+CHUNKS: Final = {"sqlite": 5_000, "postgresql": 1_500}
 """Contacts planned in one transaction: well under a quarter of a second."""
 
 GIVE_WAY: Final = 0.001

@@ -68,7 +68,8 @@ class Schedule(Generic[Job]):
         self._pace = pace
         self._lots: dict[int, OpenLot] = {}
         self._flows: dict[PaceKey, _Flow] = {}
-        self._queues: dict[int, OrderedDict[PaceKey, deque[Job]]] = {}
+        # By priority and lane: a lane that is full is passed over whole.
+        self._queues: dict[tuple[int, str], OrderedDict[PaceKey, deque[Job]]] = {}
         self._under_way = dict.fromkeys(width, 0)
         self._served_lots: dict[int, int] = {}
         self._served_mailings: dict[int, int] = {}
@@ -117,7 +118,7 @@ class Schedule(Generic[Job]):
             got[job.lot.id] += 1
             flow = self._flow(job.lot)
             flow.queued[job.lot.priority] = flow.queued.get(job.lot.priority, 0) + 1
-            queue = self._queues.setdefault(job.lot.priority, OrderedDict())
+            queue = self._queues.setdefault((job.lot.priority, job.lot.lane), OrderedDict())
             queue.setdefault(job.lot.pace, deque()).append(job)
         self.queued += len(jobs)
         for share in shares:
@@ -165,12 +166,11 @@ class Schedule(Generic[Job]):
 
     def next(self, now: int) -> Job | None:
         """The mail that may go out now, the most urgent first; it is under way then."""
-        for priority in sorted(self._queues):
-            queue = self._queues[priority]
+        for priority, lane in sorted(self._queues):
+            if self._is_full(lane, priority):
+                continue
+            queue = self._queues[priority, lane]
             for key, jobs in queue.items():
-                lane = key[0]
-                if self._under_way[lane] >= self._slots(lane, priority):
-                    continue
                 flow = self._flows[key]
                 if flow.under_way >= flow.pace.allowed_connections(now) or not flow.pace.take(now):
                     continue
@@ -194,10 +194,12 @@ class Schedule(Generic[Job]):
         self._under_way[job.lot.lane] -= 1
 
     def next_at(self, now: int) -> int | None:
-        """When one that waits for its time may go; None: none does."""
+        """When one that waits for nothing but its time may go; None: none does."""
         moments = [
             at
-            for key in {key for queue in self._queues.values() for key in queue}
+            for (priority, lane), queue in self._queues.items()
+            if not self._is_full(lane, priority)
+            for key in queue
             if (at := self._flows[key].pace.next_at(now)) is not None and at > now
         ]
         return min(moments, default=None)
@@ -205,7 +207,7 @@ class Schedule(Generic[Job]):
     def drop(self, which: Callable[[Job], bool] = lambda _: True) -> list[Job]:
         """Take out what waits, to be given back."""
         dropped: list[Job] = []
-        for priority, queue in self._queues.items():
+        for (priority, _), queue in self._queues.items():
             for key, jobs in list(queue.items()):
                 gone = [job for job in jobs if which(job)]
                 if not gone:
@@ -226,11 +228,12 @@ class Schedule(Generic[Job]):
         """How fast the lot's lane goes to its provider."""
         return self._flow(lot).pace
 
-    def _slots(self, lane: str, priority: int) -> int:
-        width = self._width[lane]
-        if priority <= URGENT or width < FEWEST_SLOTS_TO_SHARE:
-            return width
-        return width - max(1, width // 10)
+    def _is_full(self, lane: str, priority: int) -> bool:
+        """Whether no more of that priority may be under way by the lane."""
+        slots = self._width[lane]
+        if priority > URGENT and slots >= FEWEST_SLOTS_TO_SHARE:
+            slots -= max(1, slots // 10)
+        return self._under_way[lane] >= slots
 
     def _flow(self, lot: OpenLot) -> _Flow:
         key = lot.pace

@@ -12,7 +12,7 @@ def leave_room(_apps: Apps, schema_editor: BaseDatabaseSchemaEditor) -> None:
     Every row is fenced, told and removed soon after it was claimed.
     """
     if schema_editor.connection.vendor == "postgresql":
-        schema_editor.execute("ALTER TABLE mailings_outbox SET (fillfactor = 60)")
+        schema_editor.execute("ALTER TABLE mailings_outbox SET (fillfactor = 85)")
 
 
 class Migration(migrations.Migration):
