@@ -1,6 +1,6 @@
 """Run a `goodstanding` command that dies at a named point, as if its machine had lost its power.
 
-    python -m tests.e2e.failing [--at POINT COUNT] [--stop] [--set MODULE:NAME=NUMBER] -- worker
+    python -m tests.e2e.failing [--at POINT COUNT] [--stop] [--set MODULE:NAME=JSON] -- worker
 
 Functions are wrapped from outside: what is tested holds no word of this. At the COUNTth passage of
 the point all processes of the command are sent SIGKILL: no handler runs, nothing is tidied up. With
@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import ctypes
 import importlib
+import json
 import os
 import runpy
 import signal
@@ -151,7 +152,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--at", nargs=2, metavar=("POINT", "COUNT"))
     parser.add_argument("--stop", action="store_true")
-    parser.add_argument("--set", action="append", default=[], metavar="MODULE:NAME=NUMBER")
+    parser.add_argument("--set", action="append", default=[], metavar="MODULE:NAME=JSON")
     parser.add_argument("--lock-timeout", type=float, help="seconds, with SQLite")
     parser.add_argument("--hands", action="store_true", help="be what hands over for a worker")
     parser.add_argument("command", nargs="*")
@@ -180,11 +181,11 @@ def main() -> None:
             if "timeout" in database["OPTIONS"]:
                 database["OPTIONS"]["timeout"] = given.lock_timeout
     for text in given.set:
-        place, _, number = text.partition("=")
+        place, _, value = text.partition("=")
         module, _, name = place.partition(":")
         found = importlib.import_module(module)
         getattr(found, name)  # that it is there at all
-        setattr(found, name, int(number))
+        setattr(found, name, json.loads(value))
     if fuse is not None:
         POINTS[given.at[0]](fuse)
 

@@ -26,7 +26,7 @@ PASSAGES = {
 }
 """At which passage of a point a worker dies at the latest, where these are few."""
 
-CHUNK = ["--set", "goodstanding.mailings.planning:CHUNK=20"]
+CHUNK = ["--set", 'goodstanding.mailings.planning:CHUNKS={"sqlite": 20, "postgresql": 20}']
 """Planning in so small steps that it can be killed many times."""
 
 long = pytest.mark.soak

@@ -34,7 +34,7 @@ _SIGNED: Final[dict[str, tuple[Use, str]]] = {
 # Where a returned mail's headers name the delivery: prefix of the local part, purpose.
 _TRACES: Final = {"b": "return-path", "m": "message-id", "unsubscribe": "unsubscribe"}
 _TRACE: Final = re.compile(
-    r"(?<![a-z0-9-])(b|m|unsubscribe)-([a-z2-7]{16,64})@([a-z0-9.-]{1,255})", re.IGNORECASE
+    r"(?<![a-z0-9-])(b|m|unsubscribe)-([0-9a-f]{24,40})@([a-z0-9.-]{1,255})", re.IGNORECASE
 )
 _MOST_TEXT: Final = 20_000  # characters of a header that are looked at
 
