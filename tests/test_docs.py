@@ -21,7 +21,7 @@ import typer
 from goodstanding import bounces
 from goodstanding.cli import app
 from goodstanding.config.options import Options
-from goodstanding.core import policies, vocabularies
+from goodstanding.core import policy_files, vocabularies
 from goodstanding.core.categories import CATEGORIES
 from goodstanding.core.events import KINDS
 from goodstanding.core.gate import REASONS
@@ -71,7 +71,7 @@ def statuses() -> str:
 
 def responses() -> str:
     words = vocabularies.choose("goodstanding").responses
-    rules = {rule.name: rule for rule in policies.load("default").responses}
+    rules = {rule.name: rule for rule in policy_files.load("default").responses}
     return table(
         *("response", "name", "group", "final", "what it means"),
         rows=(
@@ -189,7 +189,7 @@ def test_the_settings_that_are_shown_can_be_used(tmp_path: Path) -> None:
     for page, text in shown:
         if "base =" in text:
             (tmp_path / "strict.toml").write_text(text)
-            assert policies.load(str(tmp_path / "strict.toml")).soft["email"].mailings == 3
+            assert policy_files.load(str(tmp_path / "strict.toml")).soft["email"].mailings == 3
         elif "[[steps]]" in text:
             for template in re.findall(r'^(?:html|text) = "(.+)"$', text, re.MULTILINE):
                 (tmp_path / template).write_text("Hello")

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from goodstanding.answers.checking import Checked, check
-from goodstanding.core import policies
+from goodstanding.core import policy_files
 from goodstanding.core.addresses import normalise
 from goodstanding.core.events import Event
 from goodstanding.core.gate import PURPOSES
@@ -132,7 +132,7 @@ def test_an_answer_has_its_reason(
 def test_a_limit_is_told_with_its_numbers(tmp_path: Path) -> None:
     file = tmp_path / "sparing.toml"
     file.write_text('base = "default"\n[frequency_cap]\nmails = 2\nwithin = "7d"\n')
-    sparing = policies.load(str(file))
+    sparing = policy_files.load(str(file))
     sent = [event("sent", day, mailing=f"m{day}", purpose="broadcast") for day in (27, 28)]
     asked = event("sent", 27, mailing="ask", purpose="confirmation", detail={"reports": False})
     hear(event("imported", 0, detail={"permission": True}), *sent, asked)
@@ -177,7 +177,7 @@ def test_another_policy_answers_and_changes_nothing(tmp_path: Any) -> None:
         event("sent", 1, mailing="m"),
         bounce("mailbox_unknown", 2, mailing="m"),
     )
-    assert ask(policy=policies.load(str(lenient))).allowed
+    assert ask(policy=policy_files.load(str(lenient))).allowed
     assert ask().reason == "hard_bounced"
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from goodstanding.answers import reports
 from goodstanding.answers.reports import choose_vocabulary, statuses
-from goodstanding.core import policies
+from goodstanding.core import policy_files
 from tests.answers.heard import DAY, NOW, START, bounce, event, hear
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -69,7 +69,7 @@ def test_statuses_as_of_a_time_and_under_another_policy(tmp_path: Any) -> None:
     assert counted(at=NOW) == counted()
     lenient = tmp_path / "lenient.toml"
     lenient.write_text('base = "default"\n[hard]\nmailings = 3\n')
-    named = {line[0]: line[4] for line in counted(policy=policies.load(str(lenient)))}
+    named = {line[0]: line[4] for line in counted(policy=policy_files.load(str(lenient)))}
     assert named == {"complained": 1, "opted_out": 1, "opted_in": 4}
 
 

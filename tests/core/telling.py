@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from goodstanding.core import policies
+from goodstanding.core import policy_files
 from goodstanding.core.addresses import Address
 from goodstanding.core.events import Event
 from goodstanding.core.history import History, fold
@@ -19,7 +19,7 @@ DAY = 86_400_000_000
 HOUR = DAY // 24
 START = 1_700_000_000_000_000
 LONG_AFTER = 100.0
-DEFAULT = policies.load("default")
+DEFAULT = policy_files.load("default")
 EMAIL = Address("email", "ana@example.com")
 SMS = Address("sms", "+34600000001")
 

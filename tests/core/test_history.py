@@ -8,7 +8,7 @@ import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from goodstanding.core import memory, policies, registers
+from goodstanding.core import memory, policy_files, registers
 from goodstanding.core.events import Event, key_of
 from goodstanding.core.history import History, fold
 from goodstanding.core.memory import Memory
@@ -17,7 +17,7 @@ from goodstanding.core.registers import Registers
 from goodstanding.core.standings import STATUSES
 from tests.core.histories import ADDRESSES, END, MOMENTS, histories, history
 
-DEFAULT = policies.load("default")
+DEFAULT = policy_files.load("default")
 CAPPED = msgspec.structs.replace(DEFAULT, frequency_cap=FrequencyCap(2, Span.parse("3d")))
 POLICIES = (DEFAULT, CAPPED)
 ONE = ADDRESSES[:1]

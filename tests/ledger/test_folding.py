@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from goodstanding.core import policies
+from goodstanding.core import policy_files
 from goodstanding.core.addresses import Address
 from goodstanding.core.gate import ORDER
 from goodstanding.ledger import clock, models, rebuilding, recording
@@ -18,7 +18,7 @@ from tests.ledger import books
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-DEFAULT = policies.load("default")
+DEFAULT = policy_files.load("default")
 PEOPLE = tuple(
     Address("sms", f"+3460000000{number}") if number % 4 == 3 else Address("email", mail)
     for number, mail in enumerate(f"person-{number}@example.com" for number in range(8))
@@ -112,7 +112,7 @@ def test_none_of_it_matters_under_a_frequency_cap(seed: int, tmp_path: Path, set
     books.in_batches(events, chance, END)
     clock.refold(models.Address.objects.values_list("pk", flat=True), now)
     in_time = books.book()
-    core = books.of_core(events, policies.load(str(file)), now)
+    core = books.of_core(events, policy_files.load(str(file)), now)
     assert books.differences(books.as_core_says(in_time), core) == []
     said = models.Address.objects.values_list("blocks_broadcast", flat=True)
     assert ORDER["limit_reached"] in said

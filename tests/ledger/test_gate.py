@@ -10,7 +10,7 @@ import msgspec
 import pytest
 from django.db import connection, transaction
 
-from goodstanding.core import memory, policies, registers
+from goodstanding.core import memory, policy_files, registers
 from goodstanding.core.events import KINDS
 from goodstanding.core.gate import PURPOSES, REASONS
 from goodstanding.core.memory import Memory
@@ -23,7 +23,7 @@ from tests.core.histories import ADDRESSES, END, MAILINGS, MOMENTS, TOPICS, hist
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-DEFAULT = policies.load("default")
+DEFAULT = policy_files.load("default")
 CAPPED = msgspec.structs.replace(DEFAULT, frequency_cap=FrequencyCap(1, Span.parse("9d")))
 BATCH = 20_000
 NOW = MOMENTS[-4]
@@ -149,7 +149,7 @@ def test_a_row_that_another_policy_folded_is_stale() -> None:
     recording.record(history(5, 40, ADDRESSES), END)
     first = models.Address.objects.values_list("pk", flat=True)[0]
     assert not stale(first, END)
-    assert stale(first, END, policies.load("demo").revision)
+    assert stale(first, END, policy_files.load("demo").revision)
 
 
 def stale(address: int, now: int, revision: int = DEFAULT.revision) -> bool:

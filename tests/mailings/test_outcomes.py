@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from goodstanding.core import policies
+from goodstanding.core import policy_files
 from goodstanding.core.addresses import Address
 from goodstanding.core.categories import CATEGORIES
 from goodstanding.core.events import SECOND
@@ -19,7 +19,7 @@ from goodstanding.mailings.models import Worker
 from goodstanding.mailings.outbox import Claim
 from tests.mailings.audience import DAY, NOW, claimed, counted, pending, people, planned, response
 
-POLICY = policies.load("default")
+POLICY = policy_files.load("default")
 STAGES: tuple[Stage, ...] = ("connect", "mail", "rcpt", "data", "dot")
 MINUTE = 60 * SECOND
 

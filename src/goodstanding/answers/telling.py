@@ -177,6 +177,8 @@ def _by_policy(
         soft = policy.soft.get(history.channel)
         if soft is None or soft.mailings == 0:
             name = "soft_never"
+            if soft is not None and 0 < soft.warns_at <= standing.streak:
+                name, said["n"] = "soft_warning", soft.warns_at
         else:
             over = words().policy["over"].format(span=span(soft.at_least))
             within = words().policy["within"].format(span=span(soft.within or 0))

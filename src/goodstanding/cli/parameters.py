@@ -92,11 +92,11 @@ def policy(name: str | None) -> Policy | None:
     """
     if name is None:
         return None
-    from goodstanding.core import policies
+    from goodstanding.core import policy_files
 
     try:
-        return policies.load(name)
-    except policies.BadPolicy as error:
+        return policy_files.load(name)
+    except policy_files.BadPolicy as error:
         raise BadInput(str(error)) from None
 
 

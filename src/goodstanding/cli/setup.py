@@ -26,7 +26,7 @@ def prepare() -> None:
     import django
 
     from goodstanding.config.options import BadOption
-    from goodstanding.core.policies import BadPolicy
+    from goodstanding.core.policy_files import BadPolicy
 
     try:
         import goodstanding.config.settings as own

@@ -1,14 +1,14 @@
-"""Policies: the numbers and switches by which events become standings (design, section 5)."""
+"""Policies: the numbers and switches by which events become standings (design, section 5).
+
+What is here is the shape of one; :mod:`.policy_files` reads them.
+"""
 
 from __future__ import annotations
 
 import functools
 import hashlib
 import re
-import tomllib
-from importlib import resources
-from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Annotated, Final, Literal
 
 import msgspec
 
@@ -20,10 +20,6 @@ UNITS: Final = {
     "h": 3_600_000_000,
     "d": 86_400_000_000,
 }
-
-
-class BadPolicy(ValueError):
-    """A policy file that cannot be used; the message names the file and what was expected."""
 
 
 class Span(int):
@@ -42,21 +38,29 @@ class Span(int):
         return cls(round(float(match[1]) * UNITS[match[2]]))
 
 
+Count = Annotated[int, msgspec.Meta(ge=0)]
+AtLeastOne = Annotated[int, msgspec.Meta(ge=1)]
+
+
 class Hard(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """When hard bounces stop an address."""
 
-    mailings: int
-    mailings_when_engaged: int
+    mailings: AtLeastOne
+    mailings_when_engaged: AtLeastOne
     engaged_within: Span
     lifted_by_engagement: bool
 
 
 class Soft(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """When a streak of soft bounces stops an address; 0 mailings: never."""
+    """When a streak of soft bounces stops an address; 0 mailings: never.
 
-    mailings: int
+    ``warns_at``: a streak from which on it is said that nobody may be there; 0: none.
+    """
+
+    mailings: Count
     at_least: Span = Span(0)
     within: Span | None = None
+    warns_at: Count = 0
 
 
 class Silence(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -76,7 +80,7 @@ class Unengaged(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     after: Span | None = None
     stopped_after: Span | None = None
-    delivered: int = 0
+    delivered: Count = 0
 
 
 class MachineOpens(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -107,7 +111,7 @@ class Confirmation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     the time ``imported_every``.
     """
 
-    a_day: int
+    a_day: Count
     to_claimed: bool
     imported_every: Span
 
@@ -115,7 +119,7 @@ class Confirmation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class FrequencyCap(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How many mailings one address gets in a time; 0 mails: any number."""
 
-    mails: int
+    mails: Count
     within: Span
 
 
@@ -124,9 +128,34 @@ class Retry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     first: Span
     unreachable: Span
-    factor: float
+    factor: Annotated[float, msgspec.Meta(ge=1)]
     longest: Span
-    jitter: float = 0.0
+    jitter: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.0
+
+
+class Duplicates(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Contacts that share an address: whether all but the first of an audience are skipped."""
+
+    skip: bool
+
+
+class Lanes(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Whether confirmed addresses go by the better lane, where the mailing's lane has one."""
+
+    confirmed_by_better: bool
+
+
+Leaves = Literal["everything", "topic"]
+
+
+class Leaving(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What one leaves by the link in the footer, and by the mail client's button.
+
+    ``topic``: the mailing's, where it has one.
+    """
+
+    footer_link: Leaves
+    header_button: Leaves
 
 
 class ResponseRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -159,9 +188,12 @@ class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True, dict=True)
     transactional: Transactional
     confirmation: Confirmation
     frequency_cap: FrequencyCap
+    duplicates: Duplicates
+    lanes: Lanes
+    leaving: Leaving
     retry: Retry
     responses: tuple[ResponseRule, ...]
-    statistics_days: int | None = None
+    statistics_days: AtLeastOne | None = None
 
     @functools.cached_property
     def revision(self) -> int:
@@ -173,63 +205,3 @@ class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True, dict=True)
     def uncut(self) -> Policy:
         """The same with statistics that count for ever."""
         return msgspec.structs.replace(self, statistics_days=None)
-
-
-def load(name_or_path: str) -> Policy:
-    """The preset of that name, or the policy file at that path.
-
-    Raises:
-        BadPolicy: there is none, or it does not hold what a policy holds.
-    """
-    return _build(name_or_path, ())
-
-
-@functools.cache
-def _build(name_or_path: str, seen: tuple[str, ...]) -> Policy:
-    table = _table(name_or_path, seen)
-    table["name"] = Path(name_or_path).stem
-    try:
-        return msgspec.convert(table, Policy, dec_hook=_decode)
-    except (msgspec.ValidationError, ValueError) as error:
-        raise BadPolicy(f"policy {name_or_path}: {error}") from error
-
-
-def _table(name_or_path: str, seen: tuple[str, ...]) -> dict[str, Any]:
-    if name_or_path in seen:
-        raise BadPolicy(f"policy {name_or_path} is its own base")
-    try:
-        table = tomllib.loads(_read(name_or_path))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise BadPolicy(f"policy {name_or_path}: {error}") from error
-    base = table.pop("base", None)
-    if base is None:
-        return table
-    return _merge(_table(str(base), (*seen, name_or_path)), table)
-
-
-def _read(name_or_path: str) -> str:
-    if re.fullmatch(r"[a-z0-9_-]+", name_or_path):
-        preset = resources.files("goodstanding.core.data").joinpath(f"policies/{name_or_path}.toml")
-        if preset.is_file():
-            return preset.read_text()
-    path = Path(name_or_path)
-    if not path.is_file():
-        raise BadPolicy(f"there is no policy {name_or_path!r}: neither a preset nor a file")
-    return path.read_text()
-
-
-def _merge(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
-    merged = dict(below)
-    for key, value in above.items():
-        under = below.get(key)
-        if isinstance(value, dict) and isinstance(under, dict):
-            merged[key] = _merge(under, value)
-        else:
-            merged[key] = value
-    return merged
-
-
-def _decode(shape: type, value: object) -> object:
-    if shape is Span:
-        return Span.parse(value)
-    raise NotImplementedError(shape)

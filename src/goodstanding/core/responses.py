@@ -59,11 +59,15 @@ def _table(policy: Policy) -> _Table:
     """The policy's table, read once: it is asked for with every delivery that is folded."""
     table = _tables.get(policy.revision)
     if table is None:
-        table = _tables[policy.revision] = _read(policy.responses)
+        table = _tables[policy.revision] = _read(policy)
     return table
 
 
-def _read(rules: tuple[ResponseRule, ...]) -> _Table:
+def _read(policy: Policy) -> _Table:
+    rules = policy.responses
+    if policy.machine_opens.as_opens:
+        # Only the name: unlike a person's, a machine's open may be undone by a later bounce.
+        rules = tuple(_renamed(rule, "machine_opened", "opened") for rule in rules)
     rows = tuple(
         _Row(rule, FIRST[rule.slot or rule.name]) for rule in rules if rule.name != "expired"
     )
@@ -75,6 +79,12 @@ def _read(rules: tuple[ResponseRule, ...]) -> _Table:
         expired=next(rule for rule in rules if rule.name == "expired"),
         blocked=next(row for row in rows if row.rule.name == "block_bounced"),
     )
+
+
+def _renamed(rule: ResponseRule, slot: str, name: str) -> ResponseRule:
+    if (rule.slot or rule.name) != slot:
+        return rule
+    return msgspec.structs.replace(rule, name=name, slot=slot)
 
 
 def respond(memory: Memory, policy: Policy, channel: str, now: int, *, reports: bool) -> Response:

@@ -30,6 +30,7 @@ from goodstanding.intake.models import HTTP
 from goodstanding.intake.spool import SpoolFailed, Visit
 from goodstanding.ledger import lookup
 from goodstanding.ledger.lookup import Confirmation
+from goodstanding.ledger.policy import active_policy
 
 GIF: Final = base64.b64decode("R0lGODlhAQABAIAAAAAAAP///yH5BAEAAAAALAAAAAABAAEAAAIBRAA7")
 """One transparent pixel."""
@@ -181,6 +182,9 @@ def _about(delivery: int) -> dict[str, Any]:
         found = None
     if found is not None:
         about |= {"topic": found.topic, "address": _masked(found.address)}
+        leaving = active_policy().leaving
+        about["button_leaves_topic"] = found.topic and leaving.header_button == "topic"
+        about["link_leaves_topic"] = found.topic and leaving.footer_link == "topic"
     return about
 
 

@@ -10,7 +10,7 @@ import hashlib
 from collections.abc import Mapping
 from importlib import resources
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import msgspec
 
@@ -23,6 +23,7 @@ from goodstanding.intake.mailboxes import Mailbox
 from goodstanding.intake.models import MAIL, Spooled
 from goodstanding.intake.spool import Envelope, Visit
 from goodstanding.ledger.lookup import Confirmation, Found
+from goodstanding.ledger.policy import active_policy
 
 BEFORE_SENT: Final = 600 * SECOND
 """How far before the sending a mail's Date may lie: clocks differ."""
@@ -127,6 +128,7 @@ def _of_visit(heard: HeardVisit, found: Found) -> Event:
     topic = None
     if visit.door == "one_click":
         kind, source = "list_unsubscribed", "link"
+        topic = _left_by("header_button", found)
     elif visit.act in _WORDS:
         kind, source = _WORDS[visit.act], "form"
         # Whoever presses it where there is no topic wants to leave all the same.
@@ -203,7 +205,7 @@ def _about(letter: Letter) -> list[tuple[Mailbox, int]]:
 def _of_letter(letter: Letter, mailbox: Mailbox, found: Found) -> list[Event]:
     reports = letter.reading.reports
     if mailbox.use == "unsubscribe" and not any(each.kind in _FROM_SERVERS for each in reports):
-        return [_said(letter, found, "list_unsubscribed", "smtp", {"by": "mail"})]
+        return [_unsubscribed(letter, found)]
     if not reports:
         # People answer to the sender. What comes to the return path unasked was sent by a program.
         if letter.answered is not None and mailbox.use != "return_path":
@@ -242,7 +244,7 @@ def _of_report(letter: Letter, report: Report, found: Found) -> Event:
     if report.kind in ("auto_reply", "challenge"):
         return _said(letter, found, "auto_replied", "dsn", {"as": report.kind}, report)
     if report.kind == "unsubscribe_request":
-        return _said(letter, found, "list_unsubscribed", "smtp", {"by": "mail"}, report)
+        return _unsubscribed(letter, found, report)
     raise NotUnderstood(f"it is read as {report.kind}")
 
 
@@ -289,6 +291,17 @@ def _is_about(report: Report, found: Found) -> bool:
     return not named or found.address in named
 
 
+def _unsubscribed(letter: Letter, found: Found, report: Report | None = None) -> Event:
+    topic = _left_by("header_button", found)
+    detail = {"by": "mail"}
+    return _said(letter, found, "list_unsubscribed", "smtp", detail, report, topic=topic)
+
+
+def _left_by(way: Literal["footer_link", "header_button"], found: Found) -> str | None:
+    """What one leaves that way: a topic, or (None) everything."""
+    return found.topic if getattr(active_policy().leaving, way) == "topic" else None
+
+
 def _said(
     letter: Letter,
     found: Found,
@@ -296,6 +309,7 @@ def _said(
     source: str,
     detail: dict[str, Any],
     report: Report | None = None,
+    topic: str | None = None,
 ) -> Event:
     """An event of a mail; the same mail, heard again by whatever way, gives the same key."""
     if letter.message_id or letter.reading.date is not None:
@@ -305,7 +319,7 @@ def _said(
     recipient = None if report is None else report.recipient
     said = (kind, found.delivery, recipient, *itself)
     key = hashlib.blake2b(msgspec.json.encode(said), digest_size=16).hexdigest()
-    return _event(found, kind, _when(letter, found), source, f"mail:{key}", detail)
+    return _event(found, kind, _when(letter, found), source, f"mail:{key}", detail, topic=topic)
 
 
 def _when(letter: Letter, found: Found) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.conf import settings
 
-from goodstanding.core import policies
+from goodstanding.core import policy_files
 from goodstanding.core.policies import Policy
 
 
@@ -14,4 +14,4 @@ def active_policy() -> Policy:
     Raises:
         BadPolicy: it does not exist or does not hold what a policy holds.
     """
-    return policies.load(settings.OPTIONS.policy)
+    return policy_files.load(settings.OPTIONS.policy)

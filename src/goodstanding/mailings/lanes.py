@@ -8,6 +8,7 @@ from typing import Final
 import msgspec
 from django.conf import settings
 
+from goodstanding.core.policies import Policy
 from goodstanding.gateways.smtp import SmtpSettings
 from goodstanding.mailings.pacing import Limits
 
@@ -61,7 +62,9 @@ def every() -> Mapping[str, Lane]:
     return settings.OPTIONS.lanes or {"main": Lane()}
 
 
-def better(name: str) -> str:
+def better(name: str, policy: Policy) -> str:
     """By which lane a mailing of the lane ``name`` goes to confirmed addresses."""
+    if not policy.lanes.confirmed_by_better:
+        return name
     lane = every().get(name)
     return (lane.confirmed if lane is not None else None) or name

@@ -169,10 +169,12 @@ def _end_of_chunk(cursor: CursorWrapper, begin: int, last: int) -> int:
 def _gather(cursor: CursorWrapper, content: Content, upto: int, now: int) -> None:
     """Put the chunk's recipients, each with what refuses it, into ``plan_chunk``.
 
-    ``own``: it is the one delivery to its address; others only say why there is no second one.
+    ``own``: it is the first delivery to its address; others say why there is no second one, or are
+    one more each, where the policy sends duplicates.
     """
     _empty_chunk(cursor)
-    mailing = content.mailing
+    mailing, policy = content.mailing, active_policy()
+    duplicate = f"WHEN NOT own THEN {_DUPLICATE}" if policy.duplicates.skip else ""
     drawn = int(content.control_share * 16**8)
     listed = (
         " JOIN contacts_membership l ON l.contact_id = c.id"
@@ -184,7 +186,7 @@ def _gather(cursor: CursorWrapper, content: Content, upto: int, now: int) -> Non
         " SELECT contact_id, coalesce(address_id, %s),"
         " CASE WHEN own THEN '' ELSE 'contact:' || contact_id END,"
         f" CASE WHEN address_id IS NULL THEN {_NO_ADDRESS}"
-        f" WHEN refusal <= {_INVALID} THEN refusal WHEN NOT own THEN {_DUPLICATE}"
+        f" WHEN refusal <= {_INVALID} THEN refusal {duplicate}"
         f" WHEN refusal IS NOT NULL THEN refusal WHEN drawn < %s THEN {_CONTROL} END,"
         f" coalesce(stale, 1 = 0), provider_id, {_LANE}"
         " FROM (SELECT c.id AS contact_id, a.id AS address_id, a.consent, dm.provider_id,"
@@ -201,11 +203,11 @@ def _gather(cursor: CursorWrapper, content: Content, upto: int, now: int) -> Non
         [
             _nobody(cursor, mailing.channel),
             f"{drawn:08x}",
-            lanes.better(content.lane),
+            lanes.better(content.lane, policy),
             content.lane,
             mailing.pk,
             now,
-            active_policy().revision,
+            policy.revision,
             content.salt if drawn else "f" * 8,
             *([content.list_name] if content.list_name is not None else []),
             mailing.channel,
@@ -221,7 +223,7 @@ def _gather_addresses(
 ) -> None:
     """Put those addresses, each with what refuses it, into ``plan_chunk``."""
     _empty_chunk(cursor)
-    mailing = content.mailing
+    mailing, policy = content.mailing, active_policy()
     cursor.execute(
         "INSERT INTO plan_chunk"
         " (contact_id, address_id, recipient, refusal, stale, provider_id, lane)"
@@ -234,8 +236,8 @@ def _gather_addresses(
         [
             mailing.pk,
             now,
-            active_policy().revision,
-            lanes.better(content.lane),
+            policy.revision,
+            lanes.better(content.lane, policy),
             content.lane,
             mailing.topic,
             bulk.listed(addresses),

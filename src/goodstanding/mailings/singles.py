@@ -16,6 +16,7 @@ from goodstanding.core.addresses import Address
 from goodstanding.core.consent import CONFIRMED
 from goodstanding.core.events import Event
 from goodstanding.ledger import asking, models
+from goodstanding.ledger.policy import active_policy
 from goodstanding.ledger.recording import record
 from goodstanding.mailings import contents, domains, lanes, outbox, planning
 from goodstanding.mailings.mail.compose import Compiled
@@ -163,7 +164,7 @@ def _send(
     if refused is not None:
         record([outbox.skipped(delivery, address, refused, now)], now)
         return Asked(delivery, refused=refused)
-    lane = lanes.better(content.lane) if consent in CONFIRMED else content.lane
+    lane = lanes.better(content.lane, active_policy()) if consent in CONFIRMED else content.lane
     _queue(cursor, content, delivery, address_id, lane, domains.of(cursor, domain), now)
     return Asked(delivery)
 
