@@ -7,6 +7,7 @@ from itertools import combinations
 import msgspec
 import pytest
 
+from goodstanding.core import policy_files
 from goodstanding.core.events import Event
 from tests.core.telling import (
     DEFAULT,
@@ -111,6 +112,20 @@ def test_a_late_bounce_undoes_a_delivery_and_a_late_delivery_a_bounce() -> None:
     assert became(first, late) == "soft_bounced"
     assert became(first, late, retried) == "delivered"
     assert became(first, late, heard("machine_opened", 0.3)) == "machine_opened"
+
+
+def test_a_machines_open_is_an_open_where_the_policy_has_it_and_no_more() -> None:
+    opened = heard("machine_opened", 0.1)
+    assert response(opened, policy=policy_files.load("engage")).name == "opened"
+    assert response(opened, policy=policy_files.load("creatio")).name == "machine_opened"
+    bounce = heard("soft_bounced", 0.3)
+    assert response(opened, bounce, policy=policy_files.load("engage")).name == "soft_bounced"
+
+
+def test_silence_is_an_answer_for_good_where_the_policy_has_it() -> None:
+    late = (sent(0, M), heard("delivered", 2.5))
+    assert response(*late, policy=policy_files.load("creatio")).name == "expired"
+    assert response(*late).name == "delivered"
 
 
 @pytest.mark.parametrize("what", EVIDENCE)

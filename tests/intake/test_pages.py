@@ -2,9 +2,12 @@
 
 import re
 import time
+from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
+from django.conf import settings
 from django.db import OperationalError
 from django.http import HttpResponse
 from django.test import Client
@@ -176,6 +179,28 @@ def test_leaving_one_topic(web: Client, send: SendIt) -> None:
     assert ledger.Event.objects.get(kind="opted_out").topic == "Spring offers"
     assert sent.status() == "opted_in"
     assert ledger.TopicStanding.objects.get().topic == "Spring offers"
+
+
+@pytest.mark.parametrize("way", ["one click", "page"])
+def test_the_button_leaves_only_the_topic_where_the_policy_has_it(
+    web: Client, send: SendIt, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    policy = tmp_path / "topics.toml"
+    policy.write_text(
+        'base = "default"\n[leaving]\nfooter_link = "topic"\nheader_button = "topic"\n'
+    )
+    options = msgspec.structs.replace(settings.OPTIONS, policy=str(policy))
+    monkeypatch.setattr(settings, "OPTIONS", options)
+    sent = send(topic="Spring offers")
+    url = f"/unsubscribe/{sent.token('unsubscribe')}/"
+    page = text(web.get(url))
+    assert 'value="opt_out_of_topic"' in page
+    web.post(url, ONE_CLICK if way == "one click" else {"act": "opt_out_of_topic"})
+    heard()
+    assert sent.status() == "opted_in"
+    assert ledger.TopicStanding.objects.get().topic == "Spring offers"
+    choices = text(web.get(f"/preferences/{sent.token('preferences')}/"))
+    assert 'class="main" type="submit" name="act" value="opt_out_of_topic"' in choices
 
 
 def test_what_a_person_writes_is_shown_to_nobody_as_markup(web: Client, send: SendIt) -> None:

@@ -103,13 +103,18 @@ def test_a_domain_is_asked_for_once_a_week_and_sooner_where_nobody_answered() ->
     assert domains.to_look_up(9, NOW + KNOWN_FOR) == ["two.example", "one.example"]
 
 
-def test_confirmed_addresses_go_by_the_better_lane(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("policy", "by"), [("default", {"main": 1, "fast": 2}), ("emma", {"main": 3})]
+)
+def test_confirmed_addresses_go_by_the_better_lane_where_the_policy_has_it(
+    monkeypatch: pytest.MonkeyPatch, policy: str, by: dict[str, int]
+) -> None:
     lanes = {"main": Lane(confirmed="fast"), "fast": Lane()}
-    options = msgspec.structs.replace(settings.OPTIONS, lanes=lanes)
+    options = msgspec.structs.replace(settings.OPTIONS, lanes=lanes, policy=policy)
     monkeypatch.setattr(settings, "OPTIONS", options)
     people_at("one.example", 3)
     told("confirmed", "p1@one.example", detail={"method": "standard"})
     told("confirmed", "p2@one.example", detail={"method": "custom"})
     made = planned()
     rows = Lot.objects.filter(mailing_id=made).values_list("lane", "planned")
-    assert dict(rows) == {"main": 1, "fast": 2}
+    assert dict(rows) == by

@@ -5,13 +5,17 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
+from pathlib import Path
 
+import msgspec
 import pytest
+from django.conf import settings
 
+from goodstanding.contacts.models import Contact
 from goodstanding.core.addresses import Address as Value
 from goodstanding.core.events import Event
 from goodstanding.ledger import rebuilding
-from goodstanding.ledger.models import Address, MailingTally
+from goodstanding.ledger.models import Address, Delivery, MailingTally
 from goodstanding.ledger.models import Event as Stored
 from goodstanding.ledger.recording import record
 from goodstanding.mailings import checking, planning
@@ -97,6 +101,37 @@ def everybody() -> None:
     contact("left", first_name="A second who left")
     contact("malformed", first_name="A second with a wrong one")
     contact(first_name="Nobody either")
+
+
+@pytest.mark.parametrize("chunk", [2_000, 1])
+def test_whoever_shares_an_address_gets_a_message_of_their_own_where_the_policy_has_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, chunk: int
+) -> None:
+    policy = tmp_path / "each.toml"
+    policy.write_text('base = "creatio"\n[duplicates]\nskip = false\n')
+    options = msgspec.structs.replace(settings.OPTIONS, policy=str(policy))
+    monkeypatch.setattr(settings, "OPTIONS", options)
+    monkeypatch.setattr(planning, "CHUNKS", dict.fromkeys(planning.CHUNKS, chunk))
+    everybody()
+    made = planned(topic="offers")
+
+    to_ann = Delivery.objects.filter(mailing_id=made, address__value="ann@example.com")
+    assert {each.response for each in to_ann} == {"planned"}
+    assert len({each.recipient for each in to_ann}) == 2
+    assert counted(made)["planned"] == Outbox.objects.count()
+    assert set(
+        Outbox.objects.filter(delivery_id__in=to_ann).values_list("contact_id", flat=True)
+    ) == set(Contact.objects.filter(first_name__startswith="Ann").values_list("pk", flat=True))
+    others = Counter(
+        (name, response) for (name, recipient), response in responses(made).items() if recipient
+    )
+    assert others == {
+        ("ann", "planned"): 1,
+        ("left", "skipped:opted_out"): 1,
+        ("malformed", "skipped:invalid_address"): 1,
+        ("", "skipped:no_address"): 2,
+    }
+    assert rebuilding.rebuild(NOW, verify=True) == []
 
 
 @pytest.mark.parametrize("chunk", [2_000, 3, 1])
