@@ -16,7 +16,7 @@ from django.db import DatabaseError, connection, connections
 from goodstanding.config.options import host_and_port
 from goodstanding.intake import digest
 from goodstanding.intake.listener import Listener
-from goodstanding.ledger import clock
+from goodstanding.ledger import annulling, clock
 from goodstanding.ledger.clock import present
 from goodstanding.mailings import checking, course, domains, planning, sequences
 from goodstanding.mailings.committing import WAIT_FOR_DATABASE
@@ -183,7 +183,7 @@ class _Clock:
         if self._renewed is not None:
             self._renewed = clock.renew(now, self._renewed)
             return True
-        return clock.tick(now) == clock.BATCH
+        return annulling.finish(now) or clock.tick(now) == clock.BATCH
 
 
 class _Course:

@@ -7,6 +7,8 @@ import pytest
 
 from goodstanding.answers.why import Reasons, why
 from goodstanding.core import vocabularies
+from goodstanding.core.annulments import Predicate
+from goodstanding.ledger import annulling
 from tests.answers.heard import DAY, NOW, START, address, bounce, event, hear
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -64,6 +66,7 @@ def test_why_of_a_hard_bounce() -> None:
         "recipient": "",
         "topic": None,
         "detail": READ,
+        "annulled": False,
     }
     [delivery] = plain["deliveries"]
     assert delivery["mailing"] == "spring"
@@ -181,3 +184,22 @@ def test_every_standing_can_be_explained() -> None:
         assert "{" not in reasons.explanation
         assert "That is because" in reasons.explanation
         assert "an unknown day" not in reasons.explanation
+
+
+def test_what_was_annulled_is_told_and_counts_for_nothing() -> None:
+    hear(
+        event("opted_in", 0, key="in"),
+        event("sent", 1, mailing="spring", key="out"),
+        event("bounced", 1.5, mailing="spring", key="back", source="dsn", detail=READ),
+    )
+    before = ask(at=START + 3 * DAY)
+    assert before.status == "hard_bounced"
+    outage = Predicate(START + DAY, START + 2 * DAY, domain="example.com")
+    annulling.apply(annulling.annul(outage, why="an outage", by="ann", now=START + 4 * DAY), NOW)
+    after = ask()
+    assert after.status == "opted_in"
+    assert [each.annulled for each in after.events] == [False, False, True]
+    assert "annulled, and count for nothing: 1." in after.explanation
+    assert "returned for good" not in after.explanation
+    assert ask(at=START + 3 * DAY).status == "hard_bounced", "nobody had annulled it by then"
+    assert ask(at=START + 5 * DAY).status == "opted_in"

@@ -11,6 +11,7 @@ from goodstanding.answers.times import in_words
 from goodstanding.answers.words import listed, span, words
 from goodstanding.core import consent, vocabularies
 from goodstanding.core.addresses import Address
+from goodstanding.core.annulments import Predicates, is_annulled
 from goodstanding.core.categories import CATEGORIES
 from goodstanding.core.events import Event, key_of
 from goodstanding.core.gate import Blocks
@@ -51,20 +52,28 @@ def explain(
     standing: Standing,
     events: Sequence[Event],
     policy: Policy,
+    annulled: Predicates = (),
 ) -> str:
     """A few sentences: what decided, when, what was said, which rule read it, what follows."""
+    said = [event for event in events if not is_annulled(event, annulled)]
     ground = grounds.of_standing(history, standing, policy)
     return " ".join(
         [
             _opening(address, standing),
             _note("because", ground=ground),
-            *_evidence(ground, history, standing, events, policy),
+            *_evidence(ground, history, standing, said, policy),
             *_by_policy(ground, standing, history, policy),
             *_consent_alone(standing),
             *_in_vain(history),
+            *_annulled(len(events) - len(said)),
             *_gate(standing),
         ]
     )
+
+
+def _annulled(many: int) -> Iterator[str]:
+    if many:
+        yield _note("annulled", n=many)
 
 
 def _opening(address: Address, standing: Standing) -> str:

@@ -14,13 +14,14 @@ from goodstanding.answers.telling import explain
 from goodstanding.answers.times import rfc3339, rfc3339_or_none
 from goodstanding.core import vocabularies
 from goodstanding.core.addresses import Address
+from goodstanding.core.annulments import Predicates, is_annulled
 from goodstanding.core.events import KINDS, Event, key_of
 from goodstanding.core.history import History
 from goodstanding.core.memory import Memory
 from goodstanding.core.policies import Policy
 from goodstanding.core.registers import Consent, Registers, Said
 from goodstanding.core.standings import Standing
-from goodstanding.ledger import accounts, lookup
+from goodstanding.ledger import accounts, annulments, lookup
 from goodstanding.ledger.policy import active_policy
 
 Names = dict[str, str | list[str] | None]
@@ -39,6 +40,8 @@ class Heard(msgspec.Struct, frozen=True):
     recipient: str
     topic: str | None
     detail: dict[str, Any]
+    annulled: bool
+    """Whether it counts for nothing, by an annulment."""
 
 
 class Became(msgspec.Struct, frozen=True):
@@ -86,6 +89,7 @@ def why(
     for address in addresses:
         with connection.cursor() as cursor:
             history, events, recorded = _heard(cursor, ids.get(address), address, at)
+            annulled = annulments.in_force(cursor, at)
         standing = history.standing(policy, present)
         yield Reasons(
             address=address.value,
@@ -93,9 +97,9 @@ def why(
             status=standing.status,
             family=standing.family,
             names=names_of(address, standing),
-            explanation=explain(address, history, standing, events, policy),
+            explanation=explain(address, history, standing, events, policy, annulled),
             registers=registers_of(history.registers, standing),
-            events=[_event(event, recorded[key_of(event)]) for event in events],
+            events=[_event(event, recorded[key_of(event)], annulled) for event in events],
             deliveries=sorted(
                 _deliveries(history, standing), key=lambda each: each.sent_at or each.since or ""
             ),
@@ -172,10 +176,11 @@ def _heard(
     if at is None:
         return known.stored(account), events, recorded
     past = [event for event in events if event.occurred_at <= at]
-    return known.as_of(account, events, at), past, recorded
+    annulled = annulments.in_force(cursor, at)
+    return known.as_of(account, events, at, annulled), past, recorded
 
 
-def _event(event: Event, recorded_at: int) -> Heard:
+def _event(event: Event, recorded_at: int, annulled: Predicates) -> Heard:
     return Heard(
         kind=event.kind,
         occurred_at=rfc3339(event.occurred_at),
@@ -186,6 +191,7 @@ def _event(event: Event, recorded_at: int) -> Heard:
         recipient=event.recipient,
         topic=event.topic,
         detail=event.detail,
+        annulled=is_annulled(event, annulled),
     )
 
 
@@ -193,6 +199,8 @@ def _deliveries(history: History, standing: Standing) -> Iterator[Became]:
     for ((mailing, recipient), each), response in zip(
         history.deliveries.items(), standing.responses, strict=True
     ):
+        if mailing is None and each.memory == Memory():
+            continue  # something heard of mail that we did not send, and annulled
         yield Became(
             mailing=mailing,
             response=response.name,

@@ -31,6 +31,8 @@ COMMANDS: Final = {
     "lock": "acting:lock",
     "unlock": "acting:unlock",
     "invalid": "acting:invalid",
+    "annul": "annulling:annul",
+    "annulments": "annulling:annulments",
     "rebuild": "keeping:rebuild",
     "lint": "linting:lint",
     "send": "sending:send",

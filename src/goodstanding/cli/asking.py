@@ -110,11 +110,15 @@ def _print_reasons(reasons: Reasons) -> None:
     if reasons.events:
         print_table(
             ("When", "What", "Mailing", "Source", "What was said"),
-            [(e.occurred_at, e.kind, e.mailing, e.source, _said(e.detail)) for e in reasons.events],
+            [
+                (e.occurred_at, e.kind, e.mailing, e.source, _said(e.detail, annulled=e.annulled))
+                for e in reasons.events
+            ],
         )
 
 
-def _said(detail: dict[str, Any]) -> str:
+def _said(detail: dict[str, Any], *, annulled: bool) -> str:
     said = detail.get("text") or detail.get("reason") or detail.get("url") or ""
     category = detail.get("category")
-    return f"{said} [{category}]".strip() if category else str(said)
+    parts = (said, f"[{category}]" if category else "", "(annulled)" if annulled else "")
+    return " ".join(str(part) for part in parts if part)

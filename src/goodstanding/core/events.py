@@ -33,6 +33,7 @@ class Kind(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     machine: bool = False
     counts: Literal["opens", "clicks"] | None = None
     starts: bool = False
+    failure: bool = False
 
 
 KINDS: Final[dict[str, Kind]] = data.load("kinds.toml", dict[str, Kind])

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 import msgspec
 
 from goodstanding.core import memory, registers
+from goodstanding.core.annulments import Predicates, is_annulled
 from goodstanding.core.events import KINDS, Event, key_of
 from goodstanding.core.gate import PURPOSE_ORDER
 from goodstanding.core.memory import Memory
@@ -48,11 +49,15 @@ class History(msgspec.Struct):
 
 
 def fold(
-    channel: str, events: Iterable[Event], purposes: Mapping[str, str] | None = None
+    channel: str,
+    events: Iterable[Event],
+    purposes: Mapping[str, str] | None = None,
+    annulled: Predicates = (),
 ) -> History:
     """Fold events of one address, in any order, hearing those with the same key once.
 
-    ``purposes``: mailings' purposes by name, where other than what the events say.
+    ``purposes``: mailings' purposes by name, where other than what the events say. ``annulled``:
+    what is not to count.
     """
     history = History(channel)
     heard: set[str] = set()
@@ -62,16 +67,19 @@ def fold(
         if key in heard:
             continue
         heard.add(key)
-        history.registers = registers.hear(
-            history.registers,
-            event.kind,
-            event.occurred_at,
-            key,
-            event.detail,
-            topic=event.topic,
-            mailing=event.mailing or "",
-        )
-        _remember(history, event, key)
+        delivery = _delivery(history, event, key)
+        if not is_annulled(event, annulled):
+            history.registers = registers.hear(
+                history.registers,
+                event.kind,
+                event.occurred_at,
+                key,
+                event.detail,
+                topic=event.topic,
+                mailing=event.mailing or "",
+            )
+            if delivery is not None:
+                _remember(delivery, event)
         if event.mailing is not None:
             said[event.mailing] = max(
                 said.get(event.mailing, ""), event.purpose or "", key=PURPOSE_ORDER.__getitem__
@@ -84,13 +92,17 @@ def fold(
     return history
 
 
-def _remember(history: History, event: Event, key: str) -> None:
+def _delivery(history: History, event: Event, key: str) -> Remembered | None:
+    """The delivery that an event is about."""
     if memory.slot_of(event.kind, event.detail) is None:
-        return
+        return None
     if event.mailing is None and KINDS[event.kind].about != "delivery":
-        return
+        return None
     place = (event.mailing, event.recipient if event.mailing is not None else key)
-    delivery = history.deliveries.setdefault(place, Remembered())
+    return history.deliveries.setdefault(place, Remembered())
+
+
+def _remember(delivery: Remembered, event: Event) -> None:
     delivery.memory = memory.remember(delivery.memory, event.kind, event.occurred_at, event.detail)
     delivery.reports = delivery.reports and event.detail.get("reports") is not False
     counts = KINDS[event.kind].counts

@@ -42,6 +42,7 @@ _DERIVED: Final = (
     "policy",
     *_BLOCKS,
 )
+_STATUS: Final = _DERIVED.index("status")
 _DUE_AT: Final = _DERIVED.index("due_at")
 _POLICY: Final = _DERIVED.index("policy")
 _FOLDED: Final = ("reports", "response", "since", "opens", "clicks", *_NOTES, *_TIMES)
@@ -128,6 +129,11 @@ class Account:
         self.rows: dict[tuple[int | None, str], Row] = {}
         self.stored: tuple[Any, ...] | None = None
         self.topics: dict[str, tuple[Any, ...]] = {}
+
+    @property
+    def status(self) -> str:
+        """As it is stored."""
+        return str(self.stored[_STATUS]) if self.stored is not None else ""
 
     def forget(self) -> None:
         """Back to before anything was heard, for folding anew."""

@@ -15,7 +15,7 @@ from goodstanding.core.events import Event
 from goodstanding.core.history import fold
 from goodstanding.core.registers import Registers
 from goodstanding.core.standings import Standing, stand
-from goodstanding.ledger import accounts, lookup
+from goodstanding.ledger import accounts, annulments, lookup
 from goodstanding.ledger.policy import active_policy
 from goodstanding.ledger.rebuilding import history
 from goodstanding.ledger.recording import record
@@ -90,7 +90,8 @@ def _as_of(address: Address, at: int, *, earlier: bool) -> tuple[Registers, Stan
     with connection.cursor() as cursor:
         for account in accounts.load(cursor, ids.values()).values():
             past = [event for _, event in history(account, cursor) if event.occurred_at <= at]
-    folded = fold(address.channel, past)
+        annulled = annulments.in_force(cursor, at)
+    folded = fold(address.channel, past, annulled=annulled)
     return folded.registers, folded.standing(active_policy(), at)
 
 

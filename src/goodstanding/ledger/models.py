@@ -164,6 +164,25 @@ class Change(models.Model):
     event = models.CharField(max_length=200, null=True)
 
 
+class Annulment(models.Model):
+    """Failures that count for nothing (design, section 9); or (``undoes``) that they count again.
+
+    Never changed once it is made, but for ``is_applied``: whoever it touches has been folded anew.
+    """
+
+    made_at = models.BigIntegerField()
+    undoes = models.ForeignKey("self", on_delete=models.PROTECT, null=True)
+    since = models.BigIntegerField(null=True)
+    until = models.BigIntegerField(null=True)
+    provider = models.CharField(max_length=255, null=True)
+    domain = models.CharField(max_length=255, null=True)
+    category = models.CharField(max_length=32, null=True)
+    rule = models.CharField(max_length=100, null=True)
+    why = models.CharField(max_length=2_000)
+    by = models.CharField(max_length=200)
+    is_applied = models.BooleanField(db_default=False)
+
+
 class MailingTally(models.Model):
     """How many of a mailing's deliveries have a response, and its opens, clicks and the like."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import Any, Final, TypeVar, cast
 
 import msgspec
@@ -12,8 +12,9 @@ from django.db.backends.utils import CursorWrapper
 
 from goodstanding.core import memory
 from goodstanding.core.addresses import Address, Channel
+from goodstanding.core.annulments import is_annulled
 from goodstanding.core.events import Event
-from goodstanding.ledger import accounts, bulk
+from goodstanding.ledger import accounts, annulments, bulk
 from goodstanding.ledger.accounts import Account
 from goodstanding.ledger.policy import active_policy
 from goodstanding.ledger.recording import MAILING, hear
@@ -57,6 +58,20 @@ def rebuild(
         differences.extend(_tallies(cursor, repair=not verify))
         differences.extend(_spans(cursor, repair=not verify))
     return differences
+
+
+def fold_anew(ids: Collection[int], now: int) -> Counter[tuple[str, str, str]]:
+    """Fold those addresses anew from their events; how many changed, by channel, from and to."""
+    changed: Counter[tuple[str, str, str]] = Counter()
+    with transaction.atomic(), connection.cursor() as cursor:
+        loaded = accounts.load(cursor, ids)
+        before = {account.id: account.status for account in loaded.values()}
+        _fold_anew(cursor, loaded)
+        accounts.settle(cursor, loaded.values(), active_policy(), now)
+        for account in loaded.values():
+            if account.status != before[account.id]:
+                changed[account.channel, before[account.id], account.status] += 1
+    return changed
 
 
 def history(account: Account, cursor: CursorWrapper) -> list[tuple[str, Event]]:
@@ -116,11 +131,13 @@ def _events(
 
 def _fold_anew(cursor: CursorWrapper, loaded: dict[int, Account]) -> None:
     events = _events(cursor, loaded)
+    annulled = annulments.in_force(cursor)
     rows = {row.id: row for account in loaded.values() for row in account.rows.values()}
     for account in loaded.values():
         account.forget()
     for account, key, event, delivery in events:
-        hear(account, rows.get(delivery) if delivery is not None else None, event, key)
+        if not is_annulled(event, annulled):
+            hear(account, rows.get(delivery) if delivery is not None else None, event, key)
 
 
 def _rows(account: Account) -> dict[str, Any]:
@@ -163,14 +180,24 @@ def _tallies(cursor: CursorWrapper, *, repair: bool) -> Iterator[Difference]:
         accounts.add_to_tallies(cursor, *counted)
 
 
-def _spans(cursor: CursorWrapper, *, repair: bool) -> Iterator[Difference]:
+def narrow(mailings: Collection[int]) -> None:
+    """Let mailings start and end when their deliveries say, also where those say less by now."""
+    with transaction.atomic(), connection.cursor() as cursor:
+        list(_spans(cursor, repair=True, among=mailings))
+
+
+def _spans(
+    cursor: CursorWrapper, *, repair: bool, among: Collection[int] | None = None
+) -> Iterator[Difference]:
     """Where mailings do not start and end when their deliveries say; with ``repair`` set right."""
     firsts = ", ".join(f"min(d.{slot}_first)" for slot in memory.TRIED)
     lasts = ", ".join(f"max(d.{slot}_last)" for slot in memory.ATTEMPTS)
     cursor.execute(
         f"SELECT m.id, m.started_at, m.ended_at, {firsts}, {lasts} FROM ledger_mailing m"
         " LEFT JOIN ledger_delivery d ON d.mailing_id = m.id"
-        " GROUP BY m.id, m.started_at, m.ended_at"
+        f" WHERE {bulk.among('m.id') if among is not None else '1 = 1'}"
+        " GROUP BY m.id, m.started_at, m.ended_at",
+        [bulk.listed(among)] if among is not None else [],
     )
     for mailing, started_at, ended_at, *times in cursor.fetchall():
         stored = (started_at, ended_at)

@@ -11,10 +11,11 @@ from django.db.backends.utils import CursorWrapper
 
 from goodstanding.core import memory, registers
 from goodstanding.core.addresses import Address
+from goodstanding.core.annulments import is_annulled
 from goodstanding.core.categories import CATEGORIES
 from goodstanding.core.events import KINDS, Event, key_of, not_ahead
 from goodstanding.core.gate import ORDER, PURPOSE_ORDER, PURPOSES
-from goodstanding.ledger import accounts, bulk, models
+from goodstanding.ledger import accounts, annulments, bulk, models
 from goodstanding.ledger.accounts import Account, Mailing, MailingFacts, Row
 from goodstanding.ledger.collecting import uncollected
 from goodstanding.ledger.policy import active_policy
@@ -172,6 +173,7 @@ def _record(cursor: CursorWrapper, heard: list[_Heard], now: int, recorded: Reco
     new = list({id(row): row for row in placed if row is not None and row.id == 0}.values())
     for made, id_ in zip(new, bulk.new_ids(cursor, "ledger_delivery", len(new)), strict=True):
         made.id = id_
+    annulled = annulments.in_force(cursor)
     stored = []
     said = []
     for each, row in zip(fresh, placed, strict=True):
@@ -179,7 +181,8 @@ def _record(cursor: CursorWrapper, heard: list[_Heard], now: int, recorded: Reco
             continue
         event = each.event
         account = loaded[ids[event.address]]
-        hear(account, row, event, each.key)
+        if not is_annulled(event, annulled):
+            hear(account, row, event, each.key)
         delivery = row.id if row is not None else None
         if KINDS[event.kind].starts:
             said.append((now, account.id, delivery, "", event.kind, each.key))

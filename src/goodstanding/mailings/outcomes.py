@@ -11,7 +11,7 @@ from goodstanding.core.categories import CATEGORIES
 from goodstanding.core.events import SECOND, Event
 from goodstanding.core.policies import Policy
 from goodstanding.gateways.base import Handover
-from goodstanding.mailings.lanes import Lane
+from goodstanding.mailings.lanes import OTHERS, Lane
 from goodstanding.mailings.outbox import Claim, Outcome
 
 _ABOUT_US: Final = frozenset({"connect", "mail"})
@@ -105,6 +105,7 @@ def _reading(handover: Handover, claim: Claim) -> dict[str, Any]:
         "rule": report.rule,
         "rules": bounces.RULES_VERSION,
         "words": report.words,
+        "provider": report.provider or _provider(claim),
         "code": report.code,
         "status": report.status,
     }
@@ -115,6 +116,12 @@ def _reading(handover: Handover, claim: Claim) -> dict[str, Any]:
         # A temporary refusal in a session is temporary whatever its words say.
         reading["disposition"] = "none"
     return {name: value for name, value in reading.items() if value is not None}
+
+
+def _provider(claim: Claim) -> str | None:
+    """Who takes the address's mail, where that is known: by the domain's mail hosts."""
+    name = claim.lot.provider_name
+    return name if name != OTHERS else None
 
 
 def _retry_at(

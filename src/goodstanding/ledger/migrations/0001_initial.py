@@ -357,5 +357,34 @@ class Migration(migrations.Migration):
                 ],
             },
         ),
+        migrations.CreateModel(
+            name="Annulment",
+            fields=[
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("made_at", models.BigIntegerField()),
+                ("since", models.BigIntegerField(null=True)),
+                ("until", models.BigIntegerField(null=True)),
+                ("provider", models.CharField(max_length=255, null=True)),
+                ("domain", models.CharField(max_length=255, null=True)),
+                ("category", models.CharField(max_length=32, null=True)),
+                ("rule", models.CharField(max_length=100, null=True)),
+                ("why", models.CharField(max_length=2000)),
+                ("by", models.CharField(max_length=200)),
+                ("is_applied", models.BooleanField(db_default=False)),
+                (
+                    "undoes",
+                    models.ForeignKey(
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        to="ledger.annulment",
+                    ),
+                ),
+            ],
+        ),
         migrations.RunPython(keep_events_in_one_tree, migrations.RunPython.noop),
     ]

@@ -1,0 +1,183 @@
+"""`annul` and `annulments`: failures that were not the addresses'."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from goodstanding.cli import parameters
+from goodstanding.cli.output import BadInput, Refused, print_json, print_text, progress
+from goodstanding.cli.parameters import By, Json
+
+if TYPE_CHECKING:
+    from goodstanding.ledger.annulling import Touched
+    from goodstanding.ledger.models import Annulment
+
+
+def annul(
+    why: Annotated[
+        str | None, typer.Option("--why", "--reason", metavar="TEXT", help="Why; kept for good.")
+    ] = None,
+    provider: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Of mailboxes at that provider, such as gmail.com."),
+    ] = None,
+    domain: Annotated[
+        str | None, typer.Option(metavar="DOMAIN", help="Of addresses at that domain.")
+    ] = None,
+    category: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Read as that category: mailbox_unknown …")
+    ] = None,
+    rule: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Read so by that rule (`why` names it).")
+    ] = None,
+    since: Annotated[
+        str | None,
+        typer.Option("--from", metavar="TIME", help="That happened then or later (RFC 3339)."),
+    ] = None,
+    until: Annotated[
+        str | None,
+        typer.Option("--until", metavar="TIME", help="And then or earlier; now if left out."),
+    ] = None,
+    undo: Annotated[
+        int | None,
+        typer.Option(metavar="NUMBER", help="Instead: annul that annulment; failures count again."),
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what it would touch, and change nothing.")
+    ] = False,
+    by: By = None,
+    as_json: Json = False,
+) -> None:
+    """Take failures out of what addresses stand on, because the addresses did not fail.
+
+    When a provider has an outage, it may say of everybody that they do not exist. All failures
+    (bounced, deferred, undelivered; never consent or complaints) that match count for nothing,
+    those too that are heard later; every address stands as if they had not been.
+
+    Example: goodstanding annul --provider gmail.com --from 2026-12-14T20:00:00Z
+    --until 2026-12-15T23:00:00Z --why "outage: it said so of everybody"
+    """
+    now = parameters.present()
+    begins, ends = parameters.moment(since), parameters.moment(until)
+    if not dry_run and not why:
+        raise BadInput("Say why: --why TEXT is kept for good.")
+    if undo is None and begins is None:
+        raise BadInput("Say since when: --from TIME.")
+
+    from goodstanding.cli.setup import prepare
+
+    prepare()
+    from goodstanding.core.annulments import Predicate
+    from goodstanding.ledger import annulling, models
+
+    addresses = models.Address.objects.count()
+    predicate = Predicate(
+        since=begins or 0,
+        until=now if ends is None else ends,
+        provider=_lower(provider),
+        domain=_lower(domain),
+        category=category,
+        rule=rule,
+    )
+    if dry_run and undo is None:
+        with progress("Looking", addresses) as advance:
+            _tell(None, annulling.touched(predicate, advance), as_json=as_json)
+        return
+    try:
+        who = by or parameters.login()
+        if undo is not None:
+            made = annulling.undo(undo, why=why or "", by=who, now=now)
+        else:
+            made = annulling.annul(predicate, why=why or "", by=who, now=now)
+    except annulling.NotAllowed as error:
+        raise Refused(str(error)) from None
+    except ValueError as error:
+        raise BadInput(str(error)) from None
+    with progress("Folding anew", addresses) as advance:
+        found = annulling.apply(made, parameters.present(), advance)
+    _tell(made, found, as_json=as_json)
+
+
+def annulments(as_json: Json = False) -> None:
+    """List all annulments that were ever made, and which of them hold.
+
+    Example: goodstanding annulments
+    """
+    from goodstanding.cli.setup import prepare
+
+    prepare()
+    from goodstanding.ledger import annulments as stored
+    from goodstanding.ledger import models
+
+    holding = stored.by_id()
+    rows = list(models.Annulment.objects.order_by("pk"))
+    for row in rows:
+        said = _as_json(row, holds=row.pk in holding)
+        if as_json:
+            print_json(said)
+        else:
+            print_text(_in_words(said))
+    if not rows and not as_json:
+        print_text("Nothing was ever annulled.")
+
+
+def _as_json(row: Annulment, *, holds: bool) -> dict[str, Any]:
+    from goodstanding.answers.times import rfc3339, rfc3339_or_none
+
+    return {
+        "annulment": row.pk,
+        "made_at": rfc3339(row.made_at),
+        "by": row.by,
+        "why": row.why,
+        "undoes": row.undoes_id,
+        "from": rfc3339_or_none(row.since),
+        "until": rfc3339_or_none(row.until),
+        "provider": row.provider,
+        "domain": row.domain,
+        "category": row.category,
+        "rule": row.rule,
+        "holds": holds,
+    }
+
+
+def _in_words(said: dict[str, Any]) -> str:
+    first = f"{said['annulment']}, {said['made_at']}, by {said['by']}: {said['why']}"
+    if said["undoes"] is not None:
+        return f"{first}\n   undoes {said['undoes']}"
+    which = ", ".join(
+        f"{name} {said[name]}"
+        for name in ("provider", "domain", "category", "rule")
+        if said[name] is not None
+    )
+    state = "holds" if said["holds"] else "is undone"
+    which = which or "all failures"
+    return f"{first}\n   {which} from {said['from']} until {said['until']}; {state}"
+
+
+def _tell(made: int | None, found: Touched, *, as_json: bool) -> None:
+    changed = sorted(found.changed.items(), key=lambda item: (-item[1], item[0]))
+    if as_json:
+        print_json(
+            {
+                "annulment": made,
+                "failures": found.failures,
+                "addresses": found.addresses,
+                "changed": [
+                    {"channel": channel, "from": before, "to": after, "count": count}
+                    for (channel, before, after), count in changed
+                ],
+            }
+        )
+        return
+    what = "would be touched" if made is None else "touched"
+    print_text(f"{found.failures:,} failures of {found.addresses:,} addresses {what}.")
+    for (channel, before, after), count in changed:
+        print_text(f"{count:>10,} {channel}: {before} → {after}")
+    if made is not None:
+        print_text(f"It is annulment {made}; `goodstanding annul --undo {made}` takes it back.")
+
+
+def _lower(text: str | None) -> str | None:
+    return text.strip().lower() if text is not None else None

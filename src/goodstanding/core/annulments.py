@@ -1,0 +1,72 @@
+"""Annulments: failures that count for nothing, because it was not the addresses that failed.
+
+Design, section 9: an annulment is a predicate over failures, whenever they are recorded; another
+one may undo it, and be undone itself. Consent and complaints are never annulled.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+
+from goodstanding.core.events import KINDS, Event
+
+
+class Predicate(msgspec.Struct, frozen=True, gc=False):
+    """Which failures: those that happened from ``since`` to ``until`` (microseconds), and match.
+
+    ``provider``: of mailboxes, as the event recorded it, else the recipient's domain; ``domain``:
+    the recipient's; ``category`` and ``rule``: of the reading. What is None matches any.
+    """
+
+    since: int
+    until: int
+    provider: str | None = None
+    domain: str | None = None
+    category: str | None = None
+    rule: str | None = None
+
+    def covers(self, event: Event) -> bool:
+        """Whether it is one of those failures."""
+        if not KINDS[event.kind].failure or not self.since <= event.occurred_at <= self.until:
+            return False
+        detail = event.detail
+        domain = event.address.value.rpartition("@")[2]
+        return (
+            self.provider in (None, detail.get("provider") or domain)
+            and self.domain in (None, domain)
+            and self.category in (None, detail.get("category"))
+            and self.rule in (None, detail.get("rule"))
+        )
+
+
+Predicates = tuple[Predicate, ...]
+
+
+class Annulment(msgspec.Struct, frozen=True):
+    """One, as it was made. ``undoes``: an earlier one that it undoes; it has no predicate then."""
+
+    id: int
+    made_at: int
+    undoes: int | None = None
+    predicate: Predicate | None = None
+
+
+def in_force(annulments: Sequence[Annulment], at: int | None = None) -> dict[int, Predicate]:
+    """By their ids, those that hold; ``at``: as of that time (microseconds)."""
+    found: dict[int, Predicate] = {}
+    undone: set[int] = set()
+    for each in sorted(annulments, key=lambda annulment: -annulment.id):
+        if each.id in undone or (at is not None and each.made_at > at):
+            continue
+        if each.undoes is not None:
+            undone.add(each.undoes)
+        elif each.predicate is not None:
+            found[each.id] = each.predicate
+    return found
+
+
+def is_annulled(event: Event, predicates: Predicates) -> bool:
+    """Whether one of them covers the event."""
+    return any(predicate.covers(event) for predicate in predicates)
