@@ -26,6 +26,7 @@ from goodstanding.core.categories import CATEGORIES
 from goodstanding.core.events import KINDS
 from goodstanding.core.gate import REASONS
 from goodstanding.core.standings import STATUSES
+from goodstanding.core.vocabularies import Vocabulary
 from goodstanding.mailings import sequence_files
 from goodstanding.mailings.braking import Brake
 from goodstanding.mailings.lanes import Lane
@@ -33,7 +34,7 @@ from goodstanding.mailings.pacing import Limits
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-MADE = re.compile(r"(<!-- (?:table|list): (\w+) -->).*?(<!-- end -->)", re.DOTALL)
+MADE = re.compile(r"(<!-- (?:tables?|list): (\w+) -->).*?(<!-- end -->)", re.DOTALL)
 BLOCK = re.compile(r"^[ ]*```(\w*)\n(.*?)^[ ]*```$", re.MULTILINE | re.DOTALL)
 
 
@@ -77,7 +78,7 @@ def responses() -> str:
         rows=(
             (
                 f"`{name}:REASON`" if name == "skipped" else f"`{name}`",
-                words[name].name,
+                words[name].name or "",
                 rule.group.replace("_", " "),
                 "unless it left" if rule.unless_left else "yes" if rule.final else "",
                 words[name].meaning,
@@ -109,6 +110,83 @@ def kinds() -> str:
     return table("about", "kinds", rows=((told[a], ", ".join(names)) for a, names in about.items()))
 
 
+def every_vocabulary() -> str:
+    """Our own words first: others fall back to them."""
+    found = vocabularies.load()
+    ordered = sorted(found, key=lambda name: (name != "goodstanding", name))
+    return "".join(vocabulary(name, found[name]) for name in ordered)
+
+
+def vocabulary(name: str, words: Vocabulary) -> str:
+    marks = words.consent_mark
+    beside = f" Beside it stands *{marks.confirmed}* or *{marks.unconfirmed}*." if marks else ""
+    progress = ", ".join(f"{what} *{name}*" for what, name in words.progress.items())
+    return "\n".join(
+        [
+            f"\n## {words.title}: `{name}`\n",
+            f"{words.about}\n",
+            f"Where an address stands.{beside}",
+            named_statuses(words),
+            "What became of a message.",
+            named_responses(words),
+            f"How far a send is: {progress}.\n",
+        ]
+    )
+
+
+def named_statuses(words: Vocabulary) -> str:
+    goes = {"yes": "yes", "one_off": "one-off mail only", "no": "no", None: ""}
+    rows = []
+    for status, entry in words.statuses.items():
+        name = ", ".join(entry.marks) or entry.name or ("as by consent alone" if entry.by else "-")
+        mail, sms = words.still_goes(status), words.still_goes(status, channel="sms")
+        cases = [(f"`{each}`", variant) for each, variant in entry.by_category.items()]
+        cases += [("SMS", entry.sms)] if entry.sms else []
+        rows.append(
+            (
+                f"`{status}`",
+                lines(name, *(f"{case}: {each.name}" for case, each in cases if each.name)),
+                lines(
+                    entry.meaning, *(f"{c}: {each.meaning}" for c, each in cases if each.meaning)
+                ),
+                lines(goes[mail], *([f"SMS: {goes[sms]}"] if sms != mail else [])),
+            )
+        )
+    return table("status", "name", "what it means", "mail still goes", rows=iter(rows))
+
+
+def named_responses(words: Vocabulary) -> str:
+    rows = []
+    names = dict.fromkeys(rule.name for rule in policies.load("default").responses)
+    for response in (*names, *(f"skipped:{reason}" for reason in REASONS)):
+        if response == "skipped":
+            continue
+        entry = words.responses[response]
+        held, sms = entry.when_deferred, entry.sms
+        rows.append(
+            (
+                f"`{response}`",
+                lines(entry.name or "-", *([f"after a hold: {held.name}"] if held else [])),
+                words.response_name(response, channel="sms") or "-",
+                entry.counted_as or "",
+                "yes" if entry.final else "",
+                lines(
+                    entry.meaning,
+                    *([f"After a hold: {held.meaning}"] if held else []),
+                    *([f"SMS: {sms.meaning}"] if sms and sms.meaning else []),
+                    *([f"Reasons: {'; '.join(entry.reasons)}."] if entry.reasons else []),
+                ),
+            )
+        )
+    return table(
+        "response", "email", "SMS", "counted as", "final", "what it means", rows=iter(rows)
+    )
+
+
+def lines(*said: str) -> str:
+    return "<br>".join(said)
+
+
 def filters() -> str:
     from goodstanding.mailings.mail.merge import FILTERS
 
@@ -116,7 +194,8 @@ def filters() -> str:
 
 
 MAKERS: dict[str, Callable[[], str]] = {
-    each.__name__: each for each in (categories, statuses, responses, reasons, kinds, filters)
+    each.__name__: each
+    for each in (categories, statuses, responses, reasons, kinds, filters, every_vocabulary)
 }
 
 

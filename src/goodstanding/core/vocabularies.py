@@ -21,48 +21,76 @@ _FOLDER: Final = "vocabularies"
 _ENDING: Final = ".toml"
 
 
+Goes = Literal["yes", "one_off", "no"]
+"""What still goes to an address: every mailing, one-off mail only, or neither."""
+
+
 class Variant(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Another name in a certain case; no name: the system has no word for that case."""
+    """What differs in a certain case; of what it does not say the entry's own holds.
+
+    ``unnamed``: the system has no word for that case.
+    """
 
     name: str | None = None
+    unnamed: bool = False
     meaning: str | None = None
+    one_off_goes: bool | None = None
+
+    def __post_init__(self) -> None:
+        if self.name is not None and self.unnamed:
+            raise ValueError("either a name or `unnamed`")
 
 
 class StatusName(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What a status is called: a name, or marks, or (``by``) the name of another status.
 
-    ``meaning``: one sentence. ``mail_goes``: whether broadcasts still go there, where the system
-    says so. ``by_category``: other names, by the category of the bounce that made the status.
+    ``unnamed``: the system has no word for it. ``meaning``: one sentence. ``mail_goes``: whether
+    broadcasts and sequences still go there: by the system's own document, else by the gate under
+    its policy. ``one_off_goes``: whether one-off mail does, where they do not.
+    ``by_category``: other names, by the category of the bounce that made the status.
     ``by = "consent"``: the name of the status that the address's consent alone would give.
     """
 
     meaning: str
+    mail_goes: bool
     name: str | None = None
+    unnamed: bool = False
     marks: tuple[str, ...] = ()
     by: Literal["consent"] | None = None
-    mail_goes: bool | None = None
+    one_off_goes: bool = False
     by_category: dict[str, Variant] = {}
     sms: Variant | None = None
 
     def __post_init__(self) -> None:
-        if sum((self.name is not None, bool(self.marks), self.by is not None)) != 1:
-            raise ValueError("a status has either a name or marks or `by`")
+        said = (self.name is not None, self.unnamed, bool(self.marks), self.by is not None)
+        if sum(said) != 1:
+            raise ValueError("a status has one of: a name, `unnamed`, marks, `by`")
+        if self.mail_goes and self.one_off_goes:
+            raise ValueError("`one_off_goes` is for where `mail_goes` is false")
 
 
 class ResponseName(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What a response is called.
+    """What a response is called; ``unnamed``: the system has no word for it.
 
-    ``meaning``: one sentence. ``counted_as``: the name under which reports of a whole mailing
-    count it, where that is another. ``final``: whether the system says that it never changes.
-    ``when_deferred``: another name, where the recipient's server had put the message on hold.
+    ``meaning``: one sentence, for the recipient it is about. ``reasons``: what leads to it, where
+    the system lists that. ``counted_as``: the name under which reports of a whole mailing count
+    it, where that is another. ``final``: whether it never changes any more, by the system's own
+    document, else by the table of responses.
+    ``when_deferred``: what differs where the recipient's server had put the message on hold.
     """
 
-    name: str
     meaning: str
+    name: str | None = None
+    unnamed: bool = False
+    reasons: tuple[str, ...] = ()
     counted_as: str | None = None
     final: bool = False
     when_deferred: Variant | None = None
     sms: Variant | None = None
+
+    def __post_init__(self) -> None:
+        if (self.name is not None) == self.unnamed:
+            raise ValueError("a response has either a name or `unnamed`")
 
 
 class ConsentMark(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -75,13 +103,15 @@ class ConsentMark(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Vocabulary(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The words of one system in one language.
 
-    ``language``: BCP 47. ``progress``: the words of a send's progress (``status``, ``started``,
-    ``ended``, ``scheduled``, ``skipped``, ``sent``). ``falls_back_to``: the vocabulary that names
-    the responses and the progress which this one has no words for.
+    ``language``: BCP 47. ``about``: what it has words for, and whose stand where it has none.
+    ``progress``: the words of a send's progress (``status``, ``started``, ``ended``,
+    ``scheduled``, ``skipped``, ``sent``). ``falls_back_to``: the vocabulary that names the
+    responses and the progress which this one has no words for.
     """
 
     title: str
     language: str
+    about: str
     statuses: dict[str, StatusName]
     responses: dict[str, ResponseName] = {}
     progress: dict[str, str] = {}
@@ -107,15 +137,26 @@ class Vocabulary(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             return None
         if entry.marks:
             return [*entry.marks, *self._consent_marks(confirmed=confirmed)]
-        variant = _variant(entry, channel, category)
-        return variant.name if variant else entry.name
+        return _name(entry, _variant(entry, channel, category))
 
     def status_meaning(
         self, status: str, *, channel: Channel = "email", category: str | None = None
     ) -> str | None:
-        """One sentence on what that name means; None where the system has no word for it."""
+        """One sentence on what a status means, named or not; None of what is no status."""
         entry = self.statuses.get(status)
         return _meaning(entry, _variant(entry, channel, category)) if entry else None
+
+    def still_goes(self, status: str, *, channel: Channel = "email") -> Goes | None:
+        """What still goes to an address that stands so; None of what is no status."""
+        entry = self.statuses.get(status)
+        if entry is None:
+            return None
+        if entry.mail_goes:
+            return "yes"
+        variant = _variant(entry, channel, None)
+        if variant is not None and variant.one_off_goes is not None:
+            return "one_off" if variant.one_off_goes else "no"
+        return "one_off" if entry.one_off_goes else "no"
 
     def response_name(
         self, response: str, *, channel: Channel = "email", deferred: bool = False
@@ -128,13 +169,12 @@ class Vocabulary(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         entry = self._response(response)
         if entry is None:
             return None
-        variant = _response_variant(entry, channel, deferred=deferred)
-        return variant.name if variant else entry.name
+        return _name(entry, _response_variant(entry, channel, deferred=deferred))
 
     def response_meaning(
         self, response: str, *, channel: Channel = "email", deferred: bool = False
     ) -> str | None:
-        """One sentence on what that name means; None where the system has no word for it."""
+        """One sentence on what a response means, named or not; None of what is no response."""
         entry = self._response(response)
         if entry is None:
             return None
@@ -205,7 +245,11 @@ def _response_variant(entry: ResponseName, channel: Channel, *, deferred: bool) 
     return entry.when_deferred if deferred else None
 
 
-def _meaning(entry: StatusName | ResponseName, variant: Variant | None) -> str | None:
+def _name(entry: StatusName | ResponseName, variant: Variant | None) -> str | None:
     if variant is None:
-        return entry.meaning
-    return (variant.meaning or entry.meaning) if variant.name else None
+        return entry.name
+    return None if variant.unnamed else variant.name or entry.name
+
+
+def _meaning(entry: StatusName | ResponseName, variant: Variant | None) -> str:
+    return (variant and variant.meaning) or entry.meaning
