@@ -25,6 +25,7 @@ from goodstanding.core import policy_files, vocabularies
 from goodstanding.core.categories import CATEGORIES
 from goodstanding.core.events import KINDS
 from goodstanding.core.gate import REASONS
+from goodstanding.core.policies import UNITS, Span
 from goodstanding.core.standings import STATUSES
 from goodstanding.core.vocabularies import Vocabulary
 from goodstanding.mailings import sequence_files
@@ -155,9 +156,40 @@ def named_statuses(words: Vocabulary) -> str:
     return table("status", "name", "what it means", "mail still goes", rows=iter(rows))
 
 
+SHOWN_PRESETS = ("default", "infusionsoft", "keap", "emma", "engage", "creatio")
+
+
+def presets() -> str:
+    """Every setting of every preset, but the tables of retries and responses."""
+    policies = [dict(_settings(policy_files.load(name))) for name in SHOWN_PRESETS]
+    return table(
+        "setting",
+        *SHOWN_PRESETS,
+        rows=((f"`{name}`", *(each[name] for each in policies)) for name in policies[0]),
+    )
+
+
+def _settings(said: Any, within: str = "") -> Iterator[tuple[str, str]]:
+    names = said.__struct_fields__ if isinstance(said, msgspec.Struct) else said
+    for name in names:
+        value = said[name] if isinstance(said, dict) else getattr(said, name)
+        key = f"{within}{name}"
+        if key in ("name", "retry", "responses"):
+            continue
+        if isinstance(value, dict | msgspec.Struct):
+            yield from _settings(value, f"{key}.")
+        elif isinstance(value, bool):
+            yield key, "yes" if value else "no"
+        elif isinstance(value, Span):
+            whole_days = value % UNITS["d"] == 0
+            yield key, f"{value // UNITS['d']} d" if whole_days else f"{value // UNITS['h']} h"
+        else:
+            yield key, "off" if value is None else str(value)
+
+
 def named_responses(words: Vocabulary) -> str:
     rows = []
-    names = dict.fromkeys(rule.name for rule in policies.load("default").responses)
+    names = dict.fromkeys(rule.name for rule in policy_files.load("default").responses)
     for response in (*names, *(f"skipped:{reason}" for reason in REASONS)):
         if response == "skipped":
             continue
@@ -195,7 +227,10 @@ def filters() -> str:
 
 MAKERS: dict[str, Callable[[], str]] = {
     each.__name__: each
-    for each in (categories, statuses, responses, reasons, kinds, filters, every_vocabulary)
+    for each in (
+        *(categories, statuses, responses, reasons, kinds, filters),
+        *(every_vocabulary, presets),
+    )
 }
 
 

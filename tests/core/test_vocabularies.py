@@ -7,7 +7,7 @@ import re
 import msgspec
 import pytest
 
-from goodstanding.core import policies
+from goodstanding.core import policy_files
 from goodstanding.core.events import Event
 from goodstanding.core.policies import OneOff
 from goodstanding.core.standings import STATUSES as KNOWN
@@ -213,7 +213,7 @@ def test_every_response_in_every_vocabulary(
 
     rule = next(
         rule
-        for rule in policies.load("default").responses
+        for rule in policy_files.load("default").responses
         if rule.name == response.partition(":")[0]
     )
     assert (rule.group, rule.final) == (group, final is not None)

@@ -79,7 +79,8 @@ class Installation:
     """A home and its database; commands and workers run as processes of their own."""
 
     def __init__(self, environment: dict[str, str]) -> None:
-        self.environment = {**environment, "PYTHONPATH": str(ROOT)}
+        # The sources beside these tests, wherever what is installed has its own.
+        self.environment = {**environment, "PYTHONPATH": f"{ROOT / 'src'}{os.pathsep}{ROOT}"}
         self.home = Path(environment["GOODSTANDING_HOME"])
         self.workers: list[subprocess.Popen[bytes]] = []
 
