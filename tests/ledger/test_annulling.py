@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import random
+import threading
 
 import pytest
+from django.db import connection
 
 from goodstanding.core.addresses import Address
 from goodstanding.core.annulments import Predicate
@@ -155,3 +157,34 @@ def test_what_cannot_be_is_refused_and_changes_nothing() -> None:
     with pytest.raises(NotAllowed, match="undone already"):
         undo(number, why="so", by="ann", now=NOW)
     assert models.Annulment.objects.count() == 2
+
+
+def test_what_is_recorded_while_it_is_made_is_covered_too() -> None:
+    events = history(11, 60)
+    random.Random(11).shuffle(events)
+    failures: list[BaseException] = []
+    start = threading.Barrier(3)
+
+    def hear(number: int) -> None:
+        try:
+            start.wait(30)
+            for place in range(number * 10, len(events), 20):
+                assert not record(events[place : place + 10], NOW).refused
+        except BaseException as error:  # noqa: BLE001 - to be shown by the test
+            failures.append(error)
+        finally:
+            connection.close()
+
+    workers = [threading.Thread(target=hear, args=(number,)) for number in range(2)]
+    for worker in workers:
+        worker.start()
+    start.wait(30)
+    number = annul(OUTAGE, why="an outage", by="ann", now=NOW)
+    apply(number, NOW)
+    for worker in workers:
+        worker.join(120)
+    assert failures == []
+    books.settle(NOW)
+    annulled = books.book(events=False)
+    assert rebuild(NOW, verify=True) == []
+    assert books.differences(annulled, without(events)) == []
