@@ -24,6 +24,7 @@ COMMANDS: Final = {
     "check": "asking:check",
     "why": "asking:why",
     "report": "reporting:report",
+    "whatif": "supposing:whatif",
     "opt-in": "acting:opt_in",
     "opt-out": "acting:opt_out",
     "block": "acting:block",
