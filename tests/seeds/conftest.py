@@ -1,0 +1,57 @@
+"""The five documents that started the product, as scenarios."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from goodstanding.cli import main
+from tests.cli.conftest import Ran
+
+pytest.register_assert_rewrite("tests.seeds.scenarios")
+
+if TYPE_CHECKING:
+    # Models can be imported only when Django is set up, which is after this file is read.
+    from tests.seeds.scenarios import Scenario
+
+
+@pytest.fixture
+def scenario(
+    transactional_db: None,
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    settings: Any,
+    request: pytest.FixtureRequest,
+) -> Scenario:
+    """A story under the policy and in the words of the module's `SYSTEM`."""
+    from tests.seeds.scenarios import Scenario, options_with
+
+    def run(*arguments: str, said: str = "") -> Ran:
+        monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(said.encode())))
+        capfd.readouterr()
+        status = main(list(arguments))
+        return Ran(status, *capfd.readouterr())
+
+    def use_policy(name: str) -> None:
+        settings.OPTIONS = options_with(name)
+
+    return Scenario(request.module.SYSTEM, run, use_policy)
+
+
+@pytest.fixture
+def on_postgresql(environment: dict[str, str], postgres_url: str) -> dict[str, str]:
+    """Environment for processes on an empty PostgreSQL, whatever the run is on."""
+    return environment | {"DATABASE_URL": postgres_url}
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Iterator[None]:
+    """Every scenario is told again, in other orders, when its test has passed."""
+    result = yield
+    scenario: Scenario | None = pyfuncitem.funcargs.get("scenario")
+    if scenario is not None:
+        scenario.retell()
+    return result
