@@ -42,7 +42,7 @@ RETOLD: Final = 3
 """How often the ledger is told all of it anew."""
 
 SPLIT_ASKED: Final = 5
-"""Questions that are asked of a process after two processes heard it: each takes a second or two."""
+"""Questions that are asked of a process after two have heard it: each takes a second or two."""
 
 _FIELDS: Final = ("key", "channel", "recipient", "purpose", "topic", "source")
 _OURS: Final = ("mailing", "claimed_at")

@@ -157,7 +157,7 @@ def test_confirming_brings_back_a_bad_address(scenario: Scenario) -> None:
 
 
 def test_you_will_see_a_mix_of_status_here(scenario: Scenario) -> None:
-    """“Many recipients aren't given the opportunity to confirm opt-in”, and yet mail goes to them."""
+    """“Many recipients aren't given the opportunity to confirm opt-in”: they get mail too."""
     scenario.tell(
         *(heard("opted_in", who, 0) for who in ("ann", "bob", "cai", "dee")),
         *(heard("confirmed", who, 1) for who in ("cai", "dee")),
