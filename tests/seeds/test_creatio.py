@@ -102,8 +102,8 @@ def test_stopped_is_final_in_the_course_of_the_campaign(scenario: Scenario) -> N
     reason="core/data/policies/creatio.toml: [responses.failed] is not final there",
 )
 def test_delivery_error_is_final(scenario: Scenario) -> None:
-    """“Delivery error: The email was sent, but not delivered to the recipient. Final response. An
-    error has occurred while sending emails to the server.”"""
+    """“Delivery error … The email was sent, but not delivered to the recipient. Final response. …
+    An error has occurred while sending emails to the server.”"""
     scenario.tell(
         heard("opted_in", "ann", 0),
         RESPONSES["Delivery error"],
@@ -113,7 +113,7 @@ def test_delivery_error_is_final(scenario: Scenario) -> None:
 
 
 def test_unknown_response_is_final_unless_it_left(scenario: Scenario) -> None:
-    """“Unknown response … Final response. An unidentified error has occurred during the delivery
+    """“Unknown response … Final response. … An unidentified error has occurred during the delivery
     process.” Time does not change it; that the message was seen to have left does."""
     scenario.tell(heard("opted_in", "ann", 0), RESPONSES["Unknown response"])
     assert scenario.response("ann", "bulk", 60) == "Unknown response"
@@ -266,8 +266,8 @@ def test_answered_within_48_hours(scenario: Scenario) -> None:
     ],
 )
 def test_soft_bounce_for_whatever_reason(scenario: Scenario, said: str) -> None:
-    """“The recipient's mailbox is full. The recipient mail server is … overloaded … or undergoing
-    maintenance. The sender's IP address has a low reputation. The SPF-record … is configured
+    """“The recipient's mailbox is full. The recipient mail server is … overloaded … undergoing
+    maintenance … The sender's IP address has a low reputation. The SPF-record … is configured
     incorrectly. … flagged the email contents as spam.” “such emails can be resent”."""
     scenario.tell(heard("opted_in", "ann", 0), returned("ann", 1, "bulk", said))
     assert scenario.response("ann", "bulk", 2) == "Soft Bounce"
@@ -305,7 +305,7 @@ def test_unsubscribed_by_email_type(scenario: Scenario) -> None:
 
 
 def test_planned_until_the_time_for_the_start_has_come(scenario: Scenario) -> None:
-    """“Sending has not started yet. The planned time for the email start has not come yet.”"""
+    """“Sending has not started yet. … The planned time for the email start has not come yet.”"""
     scenario.tell(heard("opted_in", "ann", 0), of_mailing("planned"))
     assert scenario.response("ann", "bulk", 30) == "Planned"
     report = scenario.mailing("bulk", 30)

@@ -231,8 +231,8 @@ def test_sms_routed_by_several_parties(scenario: Scenario) -> None:
 def test_a_contact_card_with_an_address_and_a_number(
     scenario: Scenario, on_postgresql: Any
 ) -> None:
-    """“Keep track of the messages you have sent”: to an address and a number, each on its own, as
-    two processes hear it."""
+    """“you can keep track of the messages you have sent”: to an address and a number, each on
+    its own, as two processes hear it."""
     scenario.tell(
         *(heard("opted_in", who, 0) for who in ("ann", PHONE)),
         returned("ann", 1, "may", "mailbox_unknown"),

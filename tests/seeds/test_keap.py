@@ -324,7 +324,7 @@ def test_what_an_import_says_was_opted_in_by_hand_has_no_effect(
 
 
 def test_send_progress(shop: Callable[..., Ran], home: Path) -> None:
-    """«Current Status: COMPLETED … Emails Scheduled: 3, Emails Skipped: 1, Emails Sent: 2»: sent
+    """«COMPLETED … Emails Scheduled: … 3 … Emails Skipped … 1 … Emails Sent: … 2»: sent
     for real, to a mail server that takes everything."""
     (home / "people.csv").write_text(
         "Name,Email\nAnn,ann@example.com\nBob,bob@example.com\nCai,cai@example.com\n"
