@@ -418,6 +418,34 @@ def test_the_tests_that_are_named_are_there() -> None:
     assert {file for file in files if not (ROOT / file).is_file()} == set()
 
 
+def scenarios_named() -> set[tuple[str, str]]:
+    """The tests that the page on the five documents names, each with its file."""
+    text = (ROOT / "docs" / "seeds.md").read_text("utf-8")
+    return set(re.findall(r"\[`(test_\w+)`\]\(\.\./(tests/[\w/]+\.py)\)", text))
+
+
+def defined_in(file: Path) -> set[tuple[str, str]]:
+    names = re.findall(r"^def (test_\w+)\(", file.read_text("utf-8"), re.MULTILINE)
+    return {(name, named(file)) for name in names}
+
+
+def test_every_scenario_that_the_page_names_is_there() -> None:
+    scenarios = scenarios_named()
+    assert len(scenarios) > 80
+    files = [ROOT / file for _, file in scenarios]
+    assert [file for file in files if not file.is_file()] == []
+    assert scenarios - {test for file in files for test in defined_in(file)} == set()
+
+
+def test_every_scenario_is_on_the_page() -> None:
+    there = {
+        test
+        for file in sorted((ROOT / "tests" / "seeds").glob("test_*.py"))
+        for test in defined_in(file)
+    }
+    assert there - scenarios_named() == set()
+
+
 if __name__ == "__main__":
     for each in PAGES:
         each.write_text(made_anew(each.read_text("utf-8")), "utf-8")

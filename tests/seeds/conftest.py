@@ -1,0 +1,95 @@
+"""The five documents that started the product, as scenarios."""
+
+from __future__ import annotations
+
+import io
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from aiosmtpd.controller import Controller
+from aiosmtpd.handlers import Sink
+
+from goodstanding.cli import main
+from tests.cli.conftest import Ran
+from tests.ports import free_port
+
+pytest.register_assert_rewrite("tests.seeds.scenarios")
+
+if TYPE_CHECKING:
+    # Models can be imported only when Django is set up, which is after this file is read.
+    from tests.seeds.scenarios import Scenario
+
+
+@pytest.fixture
+def scenario(
+    transactional_db: None,
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    settings: Any,
+    request: pytest.FixtureRequest,
+) -> Scenario:
+    """A story under the policy and in the words of the module's `SYSTEM`."""
+    from tests.seeds.scenarios import Scenario, options_with
+
+    def run(*arguments: str, said: str = "") -> Ran:
+        monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(said.encode())))
+        capfd.readouterr()
+        status = main(list(arguments))
+        return Ran(status, *capfd.readouterr())
+
+    def use_policy(name: str) -> None:
+        settings.OPTIONS = options_with(name)
+
+    return Scenario(request.module.SYSTEM, run, use_policy)
+
+
+@pytest.fixture
+def on_postgresql(environment: dict[str, str], postgres_url: str) -> dict[str, str]:
+    """Environment for processes on an empty PostgreSQL, whatever the run is on."""
+    return environment | {"DATABASE_URL": postgres_url}
+
+
+@pytest.fixture
+def shop(environment: dict[str, str], home: Path) -> Iterator[Callable[..., Ran]]:
+    """Commands as processes in a home that can really send: a mail server takes everything.
+
+    The folder holds `body.txt` to send; `policy=` names the policy.
+    """
+    port = free_port()
+    controller = Controller(Sink(), hostname="127.0.0.1", port=port)
+    controller.start()
+    (home / "goodstanding.toml").write_text(
+        'sender_address = "news@shop.example"\npostal_address = "1 High Street"\n'
+        f'[lanes.main]\nhost = "127.0.0.1"\nport = {port}\nstarttls = "never"\n'
+    )
+    (home / "body.txt").write_text("Hello {{ unsubscribe_url }} {{ postal_address }}\n")
+
+    def command(*arguments: str, policy: str = "default") -> Ran:
+        done = subprocess.run(
+            [sys.executable, "-m", "goodstanding", *arguments],
+            env=environment | {"GOODSTANDING_POLICY": policy},
+            cwd=home,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=120,
+        )
+        assert "Traceback" not in done.stderr, done.stderr
+        return Ran(done.returncode, done.stdout, done.stderr)
+
+    yield command
+    controller.stop()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Iterator[None]:
+    """Every scenario is told again, in other orders, when its test has passed."""
+    result = yield
+    scenario: Scenario | None = pyfuncitem.funcargs.get("scenario")
+    if scenario is not None:
+        scenario.retell()
+    return result
