@@ -97,10 +97,6 @@ def test_stopped_is_final_in_the_course_of_the_campaign(scenario: Scenario) -> N
     assert scenario.response("ann", "bulk", 3) == "Stopped (time to send expired)"
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="core/data/policies/creatio.toml: [responses.failed] is not final there",
-)
 def test_delivery_error_is_final(scenario: Scenario) -> None:
     """“Delivery error … The email was sent, but not delivered to the recipient. Final response. …
     An error has occurred while sending emails to the server.”"""

@@ -113,11 +113,6 @@ def test_a_soft_bounce_may_also_be_presented_as_blocked(scenario: Scenario) -> N
     assert scenario.name("ann", 12) == "active"
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="cli/reporting.py, mailing(): has no --vocabulary, so that nothing counts a mailing in a"
-    " system's words; `counted_as` of core/vocabularies.py is read by nobody",
-)
 def test_all_soft_bounces_are_presented_as_soft_bounces_in_the_overview(
     scenario: Scenario,
 ) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Final, cast
 
 import msgspec
@@ -127,10 +127,12 @@ def mailing(
     now: int,
     policy: Policy | None = None,
     at: int | None = None,
+    words: Vocabulary | None = None,
 ) -> MailingReport:
     """What became of a mailing.
 
     ``now`` in microseconds. ``policy``: another than the settings name. ``at``: as of that time.
+    ``words``: names the responses, as that system counts them.
 
     Raises:
         NoSuchMailing: there is no such mailing.
@@ -159,6 +161,8 @@ def mailing(
         if not response.startswith(progress.SKIPPED)
     }
     sent = sum(count for response, count in responses.items() if response in counted.left)
+    if words is not None:
+        responses = _named(responses, words, found.channel)
     return MailingReport(
         mailing=name,
         state=state,
@@ -177,6 +181,13 @@ def mailing(
         unsubscribes=counted.others["unsubscribes"],
         complaints=counted.others["complaints"],
     )
+
+
+def _named(responses: Mapping[str, int], words: Vocabulary, channel: str) -> dict[str, int]:
+    named: Counter[str] = Counter()
+    for response, count in responses.items():
+        named[words.counted_name(response, channel=cast(Channel, channel)) or response] += count
+    return dict(named.most_common())
 
 
 def categories(name: str, most: int = 10) -> list[tuple[str, int]]:

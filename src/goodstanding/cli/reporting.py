@@ -91,6 +91,12 @@ def mailing(
             help="First watch it until nothing more happens to it: a bar, or a line now and then.",
         ),
     ] = False,
+    vocabulary: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME", help="Count the responses in whose words: engage, creatio, …."
+        ),
+    ] = None,
     at: At = None,
     policy: PolicyName = None,
     as_json: Json = False,
@@ -114,9 +120,10 @@ def mailing(
     if follow:
         _follow(name)
     try:
-        found = reports.mailing(name, parameters.present(), another, as_of)
-    except reports.NoSuchMailing as error:
-        raise BadInput(str(error)) from None
+        words = reports.choose_vocabulary(vocabulary, None) if vocabulary else None
+        found = reports.mailing(name, parameters.present(), another, as_of, words)
+    except LookupError as error:
+        raise BadInput(str(error.args[0])) from None
     if as_json:
         print_json(found)
     else:

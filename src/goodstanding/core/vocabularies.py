@@ -171,6 +171,12 @@ class Vocabulary(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             return None
         return _name(entry, _response_variant(entry, channel, deferred=deferred))
 
+    def counted_name(self, response: str, *, channel: Channel = "email") -> str | None:
+        """What a report of a whole mailing counts a response as; None where there is no word."""
+        entry = self._response(response)
+        counted = entry.counted_as if entry is not None and channel == "email" else None
+        return counted or self.response_name(response, channel=channel)
+
     def response_meaning(
         self, response: str, *, channel: Channel = "email", deferred: bool = False
     ) -> str | None:
