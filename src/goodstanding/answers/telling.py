@@ -34,6 +34,7 @@ _READING: Final = frozenset(
         "status",
         "text",
         "user_agent",
+        "reply",
         "attempt",
         "host",
         "stage",
