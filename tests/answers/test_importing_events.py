@@ -138,6 +138,49 @@ def test_texts_may_hold_as_many_brackets_as_they_like() -> None:
     assert import_lines(line(kind="replied", detail={"text": '\\"' + "[{" * 100})).bad == 0
 
 
+def test_a_reply_by_sms_that_is_a_keyword_is_the_persons_word() -> None:
+    number = {"channel": "sms", "address": "+447700900123", "mailing": "spring"}
+    lines = [
+        line(**number),
+        line(kind="replied", key="r1", detail={"text": "Stop, please."}, **number),
+        line(kind="replied", key="r2", detail={"text": "See you"}, **number),
+        line(kind="replied", key="r3", detail={"text": "STOP"}, mailing="spring"),
+    ]
+    done = import_lines(*lines)
+    assert (done.read, done.stored, done.words, done.bad) == (4, 4, 1, 0)
+    assert models.Address.objects.get(channel="sms").status == "opted_out"
+    assert models.Delivery.objects.get(address__channel="sms").response == "unsubscribed"
+    assert stored().status == "non_marketable"
+    assert models.Delivery.objects.get(address__channel="email").response == "replied"
+    again = import_lines(*lines)
+    assert (again.stored, again.repeated, again.words, again.bad) == (0, 4, 0, 0)
+
+
+def test_a_reply_that_is_refused_is_named_by_its_line_and_says_nothing() -> None:
+    number = {"channel": "sms", "address": "+447700900123", "kind": "replied", "key": "r1"}
+    done = import_lines(
+        line(**number, detail={"text": "Hello"}), line(**number, detail={"text": "START"})
+    )
+    assert [problem.line for problem in done.problems] == [2]
+    assert (done.stored, done.words, done.bad) == (1, 0, 1)
+    strict = import_lines(
+        line(**number | {"key": "r2"}, detail={"text": "STOP"}), b"{", strict=True
+    )
+    assert (strict.stored, strict.words) == (0, 0)
+    assert models.Address.objects.get().status == "non_marketable"
+
+
+def test_an_export_of_what_was_recorded_can_be_read_in_again() -> None:
+    number = {"channel": "sms", "address": "+447700900123", "source": "webhook:sms"}
+    reply = line(kind="replied", key="r1", detail={"text": "STOP"}, **number)
+    import_lines(reply)
+    word = models.Event.objects.get(kind="opted_out")
+    as_stored = line(kind="opted_out", key=word.key, detail=json.loads(word.detail), **number)
+    for lines in ([reply, as_stored], [as_stored, reply]):
+        done = import_lines(*lines)
+        assert (done.stored, done.repeated, done.words, done.bad) == (0, 2, 0, 0)
+
+
 def test_hearing_a_file_twice_changes_nothing() -> None:
     lines = [line(key=f"k{n}", kind="opened", mailing="spring") for n in range(5)]
     import_lines(*lines)

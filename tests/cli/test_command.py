@@ -55,6 +55,7 @@ def test_from_a_file_of_events_to_answers(run: Run, tmp_path: Path) -> None:
             "repeated": 0,
             "bad": 0,
             "problems": [],
+            "words": 0,
         }
     ]
 

@@ -82,6 +82,7 @@ def test_hosts_in_the_environment_are_parted_by_commas(tmp_path: Path) -> None:
         ({"bounce_domain": ""}, ("bounce_domain",)),
         ({"sender_address": "the shop"}, ("sender_address", "the shop")),
         ({"region": "Germany"}, ("region", "Germany")),
+        ({"region": "UK"}, ("region", "'UK'", "such as GB")),
         ({"time_zone": "Mars/Base"}, ("time_zone", "Mars/Base")),
         ({"time_zone": "../../etc/passwd"}, ("time_zone",)),
         ({"language": "xx"}, ("language", "xx")),

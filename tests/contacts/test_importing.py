@@ -265,6 +265,15 @@ def test_several_addresses_of_both_channels(file: Path) -> None:
     assert set(statuses().values()) == {"opted_in"}
 
 
+def test_a_region_that_there_is_not_makes_no_number_malformed(file: Path) -> None:
+    text = "Mobile Phone\n+44 7700 900123\n"
+    with pytest.raises(ImportProblem, match="'UK' is not a country's two letters, such as GB"):
+        take(file, text, permission="a form", region="UK")
+    assert statuses() == {}
+    take(file, text, permission="a form", region="GB")
+    assert statuses() == {"+447700900123": "opted_in"}
+
+
 def test_a_heading_may_be_told(file: Path) -> None:
     text = "Kontaktadresse,Spitzname\njane@example.com,Jane\n"
     columns = {"kontaktadresse": "email", "Spitzname": "first_name"}

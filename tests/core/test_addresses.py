@@ -11,7 +11,14 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from goodstanding.core import addresses
-from goodstanding.core.addresses import Address, Channel, MalformedAddress, domain_of, normalise
+from goodstanding.core.addresses import (
+    Address,
+    Channel,
+    MalformedAddress,
+    domain_of,
+    is_region,
+    normalise,
+)
 
 EMAILS = [
     ("jane@example.com", "jane@example.com"),
@@ -124,6 +131,12 @@ def test_what_is_no_email_address_is_refused_for_a_reason(written: str, reason: 
 def test_a_number_has_one_spelling(written: str, region: str | None, value: str) -> None:
     assert normalise("sms", written, region) == Address("sms", value)
     assert normalise("sms", value).value == value
+
+
+def test_a_region_is_a_country_that_has_numbers() -> None:
+    assert [each for each in ("GB", "us", "De", "UK", "XX", "USA", "") if is_region(each)] == [
+        *("GB", "us", "De")
+    ]
 
 
 @pytest.mark.parametrize(("written", "region", "reason"), NO_NUMBERS)

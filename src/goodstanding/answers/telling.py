@@ -35,6 +35,7 @@ _READING: Final = frozenset(
         "status",
         "text",
         "user_agent",
+        "reply",
         "attempt",
         "host",
         "stage",

@@ -11,7 +11,7 @@ from goodstanding.cli import parameters
 from goodstanding.cli.output import BadInput, Refused, print_json, print_text
 from goodstanding.cli.parameters import By, Json
 
-Address = Annotated[str, typer.Argument(help="An email address, or a number with its country.")]
+Address = Annotated[str, typer.Argument(help="An email address, or a number.")]
 Reason = Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why; kept for good.")]
 At = Annotated[
     str | None,

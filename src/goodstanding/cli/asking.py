@@ -15,7 +15,10 @@ if TYPE_CHECKING:
     from goodstanding.answers.why import Reasons
 
 Addresses = Annotated[
-    list[str], typer.Argument(help="Email addresses, or numbers with their country code.")
+    list[str],
+    typer.Argument(
+        help="Email addresses, or numbers: with country code, or as in the setting region."
+    ),
 ]
 
 

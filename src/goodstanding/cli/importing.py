@@ -140,6 +140,8 @@ def import_events(
             f"{done.read:,} lines read: {done.stored:,} events stored, {done.repeated:,} heard"
             f" before, {done.bad:,} bad lines."
         )
+        if done.words:
+            print_text(f"Opt-outs and opt-ins read in replies by SMS: {done.words:,}.")
         if strict and done.bad:
             print_text("Nothing was kept.")
     if done.bad:

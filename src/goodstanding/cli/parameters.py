@@ -101,7 +101,7 @@ def policy(name: str | None) -> Policy | None:
 
 
 def addresses(texts: Sequence[str]) -> list[Address]:
-    """The addresses that arguments say: with an @ email, else numbers.
+    """The addresses that arguments say: with an @ email, else what begins like a number is one.
 
     Raises:
         BadInput: one of them is malformed; every one that is has been complained of.
@@ -113,7 +113,8 @@ def addresses(texts: Sequence[str]) -> list[Address]:
     found = []
     wrong = []
     for text in texts:
-        channel: Channel = "sms" if "@" not in text and text[:1] in "+0123456789(" else "email"
+        numeric = text[:1].isdecimal() or text[:1] in tuple("+\uff0b(")
+        channel: Channel = "sms" if numeric and "@" not in text else "email"
         try:
             found.append(normalise(channel, text, settings.OPTIONS.region))
         except MalformedAddress as error:

@@ -21,7 +21,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 import msgspec
 
-from goodstanding.core.addresses import MalformedAddress, normalise
+from goodstanding.core.addresses import MalformedAddress, is_region, normalise
 from goodstanding.mailings.braking import Brake
 from goodstanding.mailings.lanes import DEFAULT, OTHERS, Lane
 from goodstanding.mailings.providers import named
@@ -170,8 +170,8 @@ def _check_sender_address(options: Options) -> None:
 
 
 def _check_region(options: Options) -> None:
-    if options.region is not None and not re.fullmatch(r"[A-Za-z]{2}", options.region):
-        raise ValueError(f"{options.region!r} is not a country's two letters")
+    if options.region is not None and not is_region(options.region):
+        raise ValueError(f"{options.region!r} is not a country's two letters, such as GB")
 
 
 def _check_time_zone(options: Options) -> None:

@@ -19,6 +19,7 @@ from goodstanding.contacts.headings import lay_out
 from goodstanding.contacts.problems import ImportProblem, Problem, Problems, shown
 from goodstanding.contacts.rows import Draft, Reader, Terms
 from goodstanding.contacts.table import Table
+from goodstanding.core.addresses import is_region
 from goodstanding.core.events import Event
 from goodstanding.ledger import lookup, recording
 
@@ -82,6 +83,9 @@ def import_contacts(
         ImportProblem: nothing of the file can be imported, as the message tells.
     """
     permission, list_name = _fitting(permission, "permission"), _fitting(list_name, "list")
+    if region is not None and not is_region(region):
+        # Else every number in it would be kept as malformed.
+        raise ImportProblem(f"{shown(region)} is not a country's two letters, such as GB.")
     problems = Problems()
     with _opened(path, encoding, problems) as table:
         layout = lay_out(table.headings, columns or {})

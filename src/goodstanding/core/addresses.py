@@ -66,6 +66,14 @@ def normalise(channel: Channel, text: str, region: str | None = None) -> Address
     raise ValueError(f"There is no channel {channel!r}.")
 
 
+def is_region(text: str) -> bool:
+    """Whether ``text`` names a country by whose plan numbers can be read: two letters (ISO 3166).
+
+    The United Kingdom is GB.
+    """
+    return text.upper() in phonenumbers.SUPPORTED_REGIONS
+
+
 def domain_of(address: Address) -> str:
     """Give the domain of an email address, in ASCII and lower case.
 
@@ -144,7 +152,7 @@ def _number(text: str, region: str | None) -> str:
         _refuse(text, what, "it has white space around it")
     if not _NUMBER.fullmatch(text):
         _refuse(text, what, "it has other things in it than digits and what parts them")
-    if region is not None and region.upper() not in phonenumbers.SUPPORTED_REGIONS:
+    if region is not None and not is_region(region):
         raise MalformedAddress(f"There is no region {region[:_SHOWN]!r} to read a number by.")
     try:
         number = phonenumbers.parse(text, region.upper() if region else None)

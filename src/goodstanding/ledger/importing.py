@@ -58,6 +58,7 @@ class Imported(msgspec.Struct):
 
     ``read``: lines that were not empty. ``stored`` and ``repeated``: events that were new, or heard
     before. ``bad``: lines that were not kept; ``problems`` has the first ``KEPT`` of them.
+    ``words``: new words on consent that were read in replies by SMS, stored beside those.
     """
 
     read: int = 0
@@ -65,6 +66,7 @@ class Imported(msgspec.Struct):
     repeated: int = 0
     bad: int = 0
     problems: list[Problem] = []
+    words: int = 0
 
 
 class _BadLine(ValueError):
@@ -137,7 +139,7 @@ def import_events(
         if progress is not None:
             progress(size)
     if work.done.bad:
-        work.done.stored = work.done.repeated = 0
+        work.done.stored = work.done.repeated = work.done.words = 0
     return work.done
 
 
@@ -178,6 +180,7 @@ class _Import:
         self.done.read += len(batch)
         self.done.stored += recorded.stored
         self.done.repeated += recorded.repeated
+        self.done.words += recorded.words
         for problem in sorted(problems, key=lambda problem: problem.line):
             self._note(problem)
 

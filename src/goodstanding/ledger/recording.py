@@ -9,7 +9,7 @@ import msgspec
 from django.db import connection, transaction
 from django.db.backends.utils import CursorWrapper
 
-from goodstanding.core import memory, registers
+from goodstanding.core import keywords, memory, registers
 from goodstanding.core.addresses import Address
 from goodstanding.core.annulments import is_annulled
 from goodstanding.core.categories import CATEGORIES
@@ -54,19 +54,32 @@ class Refused(msgspec.Struct, frozen=True):
 
 
 class Recorded(msgspec.Struct):
-    """What became of a batch: stored, heard before, or refused."""
+    """What became of a batch: stored, heard before, or refused.
+
+    ``words``: the words on consent, new too, that were read in replies and stored beside them.
+    """
 
     stored: int = 0
     repeated: int = 0
     refused: list[Refused] = []
+    words: int = 0
 
 
 class _Heard(msgspec.Struct, frozen=True, gc=False):
-    """An event with its key and the text of its detail."""
+    """An event with its key and the text of its detail.
+
+    ``reply``: what it was read in, where it is a word on consent that was read in a reply.
+    """
 
     event: Event
     key: str
     detail: str
+    reply: _Heard | None = None
+
+    @property
+    def given(self) -> Event:
+        """The event that was given to be recorded."""
+        return (self.reply or self).event
 
 
 MAILING: Final = "@mailing"
@@ -76,7 +89,8 @@ MAILING: Final = "@mailing"
 def record(events: Iterable[Event], now: int) -> Recorded:
     """Store and fold a batch of events; returns when it is on disk.
 
-    Give a few thousand at a time: they are one transaction. ``now`` in microseconds.
+    Give a few thousand at a time: they are one transaction. ``now`` in microseconds. Replies by SMS
+    are read here, whoever heard them: beside one that is a keyword the person's word is stored.
     """
     with uncollected():
         return _recorded(events, now)
@@ -92,6 +106,11 @@ def _recorded(events: Iterable[Event], now: int) -> Recorded:
             heard.append(_Heard(timely, key_of(timely), _encode(timely.detail).decode()))
         except (ValueError, TypeError, OverflowError) as error:
             recorded.refused.append(Refused(event, str(error)))
+            continue
+        word = keywords.word_in(timely)
+        if word is not None:
+            said = _encode(word.detail).decode()
+            heard.append(_Heard(word, word.key, said, reply=heard[-1]))
     if heard:
         # Within a transaction of the caller's it is part of that, without a savepoint of its own.
         with transaction.atomic(savepoint=False), connection.cursor() as cursor:
@@ -180,6 +199,7 @@ def _record(cursor: CursorWrapper, heard: list[_Heard], now: int, recorded: Reco
         if row is _NOWHERE:
             continue
         event = each.event
+        recorded.words += each.reply is not None
         account = loaded[ids[event.address]]
         if not is_annulled(event, annulled):
             hear(account, row, event, each.key)
@@ -199,7 +219,7 @@ def _record(cursor: CursorWrapper, heard: list[_Heard], now: int, recorded: Reco
                 _with_mailing(each, row),
             )
         )
-    recorded.stored += len(stored)
+    recorded.stored += len(stored) - recorded.words
     EVENTS.insert(cursor, stored)
     accounts.settle(cursor, loaded.values(), active_policy(), now, facts=raised, said=said)
 
@@ -380,7 +400,10 @@ def _unheard(
     }
     fresh: dict[tuple[int, str], _Heard] = {}
     refused = []
+    silenced: set[int] = set()  # what was refused comes before the word that was read in it
     for each, place in zip(heard, places, strict=True):
+        if each.reply is not None and id(each.reply) in silenced:
+            continue
         before = known.get(place)
         if before is None and place not in fresh:
             fresh[place] = each
@@ -388,10 +411,11 @@ def _unheard(
         if before is None:
             before = known[place] = _content_of(fresh[place], loaded[place[0]])
         if before == _content_of(each, loaded[place[0]]):
-            recorded.repeated += 1
+            recorded.repeated += each.reply is None
         else:
             why = "the same key was heard before with other content"
-            recorded.refused.append(Refused(each.event, why))
+            silenced.add(id(each))
+            recorded.refused.append(Refused(each.given, why))
             refused.append((now, place[0], each.key, each.event.kind, why, each.detail))
     _REFUSED.insert(cursor, refused)
     return list(fresh.values())
@@ -455,7 +479,8 @@ def _place(
         for row in account.rows.values():
             if row.id == event.delivery:
                 return row
-        recorded.refused.append(Refused(event, "that delivery is not one to this address"))
+        if each.reply is None:  # else that was said of the reply itself
+            recorded.refused.append(Refused(event, "that delivery is not one to this address"))
         return _NOWHERE
     if memory.slot_of(event.kind, event.detail) is None:
         return None
