@@ -31,6 +31,8 @@ COMMANDS: Final = {
     "lock": "acting:lock",
     "unlock": "acting:unlock",
     "invalid": "acting:invalid",
+    "correct": "cleaning:correct",
+    "purge": "cleaning:purge",
     "rebuild": "keeping:rebuild",
     "lint": "linting:lint",
     "send": "sending:send",

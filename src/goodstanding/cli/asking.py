@@ -116,5 +116,7 @@ def _print_reasons(reasons: Reasons) -> None:
 
 def _said(detail: dict[str, Any]) -> str:
     said = detail.get("text") or detail.get("reason") or detail.get("url") or ""
+    if detail.get("to"):
+        said = f"{said} (now {detail['to']})"
     category = detail.get("category")
     return f"{said} [{category}]".strip() if category else str(said)

@@ -106,16 +106,13 @@ def addresses(texts: Sequence[str]) -> list[Address]:
     Raises:
         BadInput: one of them is malformed; every one that is has been complained of.
     """
-    from django.conf import settings
-
-    from goodstanding.core.addresses import MalformedAddress, normalise
+    from goodstanding.core.addresses import MalformedAddress
 
     found = []
     wrong = []
     for text in texts:
-        channel: Channel = "sms" if "@" not in text and text[:1] in "+0123456789(" else "email"
         try:
-            found.append(normalise(channel, text, settings.OPTIONS.region))
+            found.append(address(text))
         except MalformedAddress as error:
             wrong.append(str(error))
     for sentence in wrong[:-1]:
@@ -123,3 +120,17 @@ def addresses(texts: Sequence[str]) -> list[Address]:
     if wrong:
         raise BadInput(wrong[-1])
     return found
+
+
+def address(text: str) -> Address:
+    """The address that an argument says: with an @ email, else a number.
+
+    Raises:
+        MalformedAddress: it says none.
+    """
+    from django.conf import settings
+
+    from goodstanding.core.addresses import normalise
+
+    channel: Channel = "sms" if "@" not in text and text[:1] in "+0123456789(" else "email"
+    return normalise(channel, text, settings.OPTIONS.region)
