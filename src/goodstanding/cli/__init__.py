@@ -34,6 +34,8 @@ COMMANDS: Final = {
     "invalid": "acting:invalid",
     "annul": "annulling:annul",
     "annulments": "annulling:annulments",
+    "correct": "cleaning:correct",
+    "purge": "cleaning:purge",
     "rebuild": "keeping:rebuild",
     "lint": "linting:lint",
     "send": "sending:send",

@@ -122,6 +122,8 @@ def _print_reasons(reasons: Reasons) -> None:
 
 def _said(detail: dict[str, Any], *, annulled: bool) -> str:
     said = detail.get("text") or detail.get("reason") or detail.get("url") or ""
+    if detail.get("to"):
+        said = f"{said} (now {detail['to']})"
     category = detail.get("category")
     parts = (said, f"[{category}]" if category else "", "(annulled)" if annulled else "")
     return " ".join(str(part) for part in parts if part)

@@ -106,17 +106,13 @@ def addresses(texts: Sequence[str]) -> list[Address]:
     Raises:
         BadInput: one of them is malformed; every one that is has been complained of.
     """
-    from django.conf import settings
-
-    from goodstanding.core.addresses import MalformedAddress, normalise
+    from goodstanding.core.addresses import MalformedAddress
 
     found = []
     wrong = []
     for text in texts:
-        numeric = text[:1].isdecimal() or text[:1] in tuple("+\uff0b(")
-        channel: Channel = "sms" if numeric and "@" not in text else "email"
         try:
-            found.append(normalise(channel, text, settings.OPTIONS.region))
+            found.append(address(text))
         except MalformedAddress as error:
             wrong.append(str(error))
     for sentence in wrong[:-1]:
@@ -124,3 +120,18 @@ def addresses(texts: Sequence[str]) -> list[Address]:
     if wrong:
         raise BadInput(wrong[-1])
     return found
+
+
+def address(text: str) -> Address:
+    """The address that an argument says: with an @ email, else a number.
+
+    Raises:
+        MalformedAddress: it says none.
+    """
+    from django.conf import settings
+
+    from goodstanding.core.addresses import normalise
+
+    numeric = text[:1].isdecimal() or text[:1] in tuple("+\uff0b(")
+    channel: Channel = "sms" if numeric and "@" not in text else "email"
+    return normalise(channel, text, settings.OPTIONS.region)

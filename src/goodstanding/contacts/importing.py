@@ -18,6 +18,7 @@ from goodstanding.contacts import delimited, models, storing, workbook
 from goodstanding.contacts.headings import lay_out
 from goodstanding.contacts.problems import ImportProblem, Problem, Problems, shown
 from goodstanding.contacts.rows import Draft, Reader, Terms
+from goodstanding.contacts.seen import Seen
 from goodstanding.contacts.table import Table
 from goodstanding.core.addresses import is_region
 from goodstanding.core.events import Event
@@ -117,7 +118,7 @@ class _Taking:
         self._characters = 0
         self._new = self._without = 0
         self._malformed = Problems()
-        self._seen = _Seen()
+        self._seen = Seen()
 
     def add(self, draft: Draft, events: list[Event], characters: int) -> bool:
         """Add a row; true if it completed a batch, which is then on disk."""
@@ -162,22 +163,6 @@ class _Taking:
             sorted(self._problems.kept, key=lambda problem: problem.line),
             self._problems.total,
         )
-
-
-class _Seen:
-    """How many different ids were seen: a bit for each id there is, however many come."""
-
-    def __init__(self) -> None:
-        self.count = 0
-        self._bits = bytearray()
-
-    def add(self, id_: int) -> None:
-        place, bit = id_ >> 3, 1 << (id_ & 7)
-        if place >= len(self._bits):
-            self._bits.extend(bytes(place + 1 - len(self._bits)))
-        if not self._bits[place] & bit:
-            self._bits[place] |= bit
-            self.count += 1
 
 
 @contextmanager

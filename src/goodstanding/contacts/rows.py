@@ -134,7 +134,7 @@ class Reader:
             return normalise(channel, text, region), ""
         except MalformedAddress as error:
             # As it will be kept it may be somebody's address: then it is that one, not a bad one.
-            kept = _flat(text.lower()[:LONGEST_ADDRESS])
+            kept = as_kept(text)
             try:
                 return normalise(channel, kept, region), ""
             except MalformedAddress:
@@ -202,6 +202,11 @@ def identity(
     rest = None if known or first or last or company else fields
     said = _encode((known, first, last, company, rest))
     return hashlib.blake2b(said, digest_size=16).hexdigest()
+
+
+def as_kept(text: str) -> str:
+    """What is kept of a malformed address; empty where there is nothing to keep."""
+    return _flat(text.lower()[:LONGEST_ADDRESS])
 
 
 def _cell(cells: list[str], place: int | None) -> str:

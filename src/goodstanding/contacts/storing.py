@@ -28,7 +28,7 @@ _NEW: Final = bulk.Table(models.Contact, (*_COLUMNS, "created_at"))
 _CHANGED: Final = bulk.Table(models.Contact, _COLUMNS)
 _HELD: Final = bulk.Table(models.ContactAddress, ("contact_id", "address_id", "channel"))
 _LISTED: Final = bulk.Table(models.Membership, ("list_id", "contact_id"))
-_TURN: Final = 0x636F6E74616374  # "contact": PostgreSQL's advisory lock of whoever imports
+_TURN: Final = 0x636F6E74616374  # "contact": an advisory lock of PostgreSQL
 _DO_NOTHING: Final = "ON CONFLICT DO NOTHING"
 
 
@@ -98,9 +98,8 @@ def store(
     A contact is known again by its external id; else by its addresses, names and company.
     """
     with transaction.atomic(), connection.cursor() as cursor:
-        if connection.vendor == "postgresql":
-            # Two imports that looked at once would each make the same contact.
-            cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_TURN])
+        # Two imports that looked at once would each make the same contact.
+        by_turns(cursor)
         contacts = _settle(cursor, drafts)
         new = [contact for contact in contacts if contact.id == 0]
         _CHANGED.update(cursor, [each.row() for each in contacts if each.id and each.changed])
@@ -119,6 +118,15 @@ def store(
             listed = [(list_id, contact.id) for contact in contacts]
             _LISTED.insert(cursor, listed, on_conflict=_DO_NOTHING)
     return Stored(len(new), len(drafts) - len(new))
+
+
+def by_turns(cursor: CursorWrapper) -> None:
+    """Let nobody else who asks for it change contacts until the transaction ends.
+
+    To be asked for before anything of the ledger's is locked. SQLite has one writer anyway.
+    """
+    if connection.vendor == "postgresql":
+        cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_TURN])
 
 
 def _settle(cursor: CursorWrapper, drafts: Sequence[Draft]) -> list[_Contact]:

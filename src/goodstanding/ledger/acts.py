@@ -15,7 +15,7 @@ from goodstanding.core.events import Event
 from goodstanding.core.history import fold
 from goodstanding.core.registers import Registers
 from goodstanding.core.standings import Standing, stand
-from goodstanding.ledger import accounts, annulments, lookup
+from goodstanding.ledger import accounts, annulments, lookup, models
 from goodstanding.ledger.policy import active_policy
 from goodstanding.ledger.rebuilding import history
 from goodstanding.ledger.recording import record
@@ -50,26 +50,54 @@ def act(
         ValueError: there is no reason, or the time has not come.
         NotAllowed: an opt-in that is not the operator's to give.
     """
-    kind = ACTS[name]
+    event = _event(ACTS[name], address, {"reason": reason, "by": by}, now, at)
+    with transaction.atomic():
+        if event.kind == "admin_opted_in":
+            _may_opt_in(address, *_as_of(address, event.occurred_at, earlier=at is not None))
+        return _recorded(event, now)
+
+
+def correct(
+    address: Address, to: Address, *, reason: str, by: str, now: int, at: int | None = None
+) -> Standing:
+    """Record that an address was a mistake for another, and give where it stands after it.
+
+    The other is known from then on, and says nothing that it did not say before. Who holds them is
+    not the ledger's to know: see ``contacts.correcting``.
+
+    Raises:
+        ValueError: there is no reason, or the time has not come.
+    """
+    detail = {"reason": reason, "by": by, "to": to.value}
+    event = _event("corrected", address, detail, now, at)
+    with transaction.atomic():
+        domain = to.value.rpartition("@")[2][:255] if to.channel == "email" else ""
+        models.Address.objects.get_or_create(
+            channel=to.channel, value=to.value, defaults={"domain": domain}
+        )
+        return _recorded(event, now)
+
+
+def _event(kind: str, address: Address, detail: dict[str, str], now: int, at: int | None) -> Event:
+    """The event of an act.
+
+    Raises:
+        ValueError: there is no reason, or the time has not come.
+    """
     done_at = now if at is None else at
+    reason = detail["reason"]
     if not reason.strip() or len(reason) > LONGEST:
         raise ValueError(f"A reason is needed, of at most {LONGEST:,} characters.")
     if done_at > now:
         raise ValueError("An act cannot have been done at a time that has not come.")
-    event = Event(
-        kind=kind,
-        occurred_at=done_at,
-        address=address,
-        source="operator",
-        detail={"reason": reason, "by": by},
-    )
-    with transaction.atomic():
-        if kind == "admin_opted_in":
-            _may_opt_in(address, *_as_of(address, done_at, earlier=at is not None))
-        recorded = record([event], now)
-        if recorded.refused:
-            raise ValueError(recorded.refused[0].why)
-        return _standing(address, now)[1]
+    return Event(kind=kind, occurred_at=done_at, address=address, source="operator", detail=detail)
+
+
+def _recorded(event: Event, now: int) -> Standing:
+    recorded = record([event], now)
+    if recorded.refused:
+        raise ValueError(recorded.refused[0].why)
+    return _standing(event.address, now)[1]
 
 
 def _standing(address: Address, now: int) -> tuple[Registers, Standing]:
