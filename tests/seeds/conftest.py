@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -54,11 +55,15 @@ def on_postgresql(environment: dict[str, str], postgres_url: str) -> dict[str, s
 
 
 @pytest.fixture
-def shop(environment: dict[str, str], home: Path) -> Iterator[Callable[..., Ran]]:
+def shop(
+    environment: dict[str, str], home: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Callable[..., Ran]]:
     """Commands as processes in a home that can really send: a mail server takes everything.
 
     The folder holds `body.txt` to send; `policy=` names the policy.
     """
+    # Commands that ran in this process may have left logging with an output that is closed by now.
+    monkeypatch.setattr(logging.getLogger("mail.log"), "disabled", True)
     port = free_port()
     controller = Controller(Sink(), hostname="127.0.0.1", port=port)
     controller.start()
