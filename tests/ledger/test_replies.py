@@ -10,7 +10,7 @@ import msgspec
 import pytest
 from django.db import connection
 
-from goodstanding.core import policies
+from goodstanding.core import policy_files
 from goodstanding.core.addresses import Address
 from goodstanding.core.events import Event
 from goodstanding.core.gate import ORDER, PURPOSES
@@ -201,7 +201,7 @@ def test_order_batches_and_repeats_do_not_matter(seed: int) -> None:
     assert len(beside) > 20
     assert (
         books.differences(
-            books.as_core_says(at_once), books.of_core(_stored(), policies.load("default"), now)
+            books.as_core_says(at_once), books.of_core(_stored(), policy_files.load("default"), now)
         )
         == []
     )
