@@ -29,6 +29,22 @@ class Ran(msgspec.Struct):
 Run = Callable[..., Ran]
 
 
+def command(environment: dict[str, str], *arguments: str, said: str = "") -> Ran:
+    """Run a command in a process of its own."""
+    done = subprocess.run(
+        [sys.executable, "-m", "goodstanding", *arguments],
+        env=environment,
+        cwd=environment["GOODSTANDING_HOME"],
+        input=said,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert "Traceback" not in done.stderr, done.stderr
+    return Ran(done.returncode, done.stdout, done.stderr)
+
+
 @pytest.fixture
 def run(
     transactional_db: None, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
@@ -49,16 +65,6 @@ def process(environment: dict[str, str]) -> Run:
     """Run a command as a process, in a home of its own."""
 
     def running(*arguments: str, said: str = "", **variables: str) -> Ran:
-        done = subprocess.run(
-            [sys.executable, "-m", "goodstanding", *arguments],
-            check=False,
-            input=said,
-            env=environment | variables,
-            capture_output=True,
-            text=True,
-            timeout=60,
-        )
-        assert "Traceback" not in done.stderr
-        return Ran(done.returncode, done.stdout, done.stderr)
+        return command(environment | variables, *arguments, said=said)
 
     return running

@@ -22,7 +22,7 @@ import pytest
 from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import SMTP, Envelope, Session
 
-from tests.cli.conftest import Ran
+from tests.cli.conftest import Ran, command
 from tests.ports import free_port
 
 BODY = "Hello {{ first_name }} {{ unsubscribe_url }} {{ postal_address }}\n"
@@ -71,20 +71,6 @@ def town(home: Path) -> Iterator[Town]:
 def shop(environment: dict[str, str], town: Town) -> dict[str, str]:
     assert command(environment, "import-contacts", "people.csv").status == 0
     return environment
-
-
-def command(environment: dict[str, str], *arguments: str) -> Ran:
-    done = subprocess.run(
-        [sys.executable, "-m", "goodstanding", *arguments],
-        env=environment,
-        cwd=environment["GOODSTANDING_HOME"],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-    )
-    assert "Traceback" not in done.stderr, done.stderr
-    return Ran(done.returncode, done.stdout, done.stderr)
 
 
 def begin(environment: dict[str, str], *arguments: str, **more: Any) -> subprocess.Popen[str]:

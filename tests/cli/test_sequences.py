@@ -20,7 +20,7 @@ import pytest
 from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import SMTP, Envelope, Session
 
-from tests.cli.conftest import Ran, Run
+from tests.cli.conftest import Run, command
 from tests.ports import free_port
 
 BODY = "Hello {{ first_name }} {{ unsubscribe_url }} {{ postal_address }}\n"
@@ -82,20 +82,6 @@ def town(home: Path) -> Iterator[Town]:
     (home / "welcome.toml").write_text(WELCOME)
     yield town
     controller.stop()
-
-
-def command(environment: dict[str, str], *arguments: str) -> Ran:
-    done = subprocess.run(
-        [sys.executable, "-m", "goodstanding", *arguments],
-        env=environment,
-        cwd=environment["GOODSTANDING_HOME"],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-    )
-    assert "Traceback" not in done.stderr, done.stderr
-    return Ran(done.returncode, done.stdout, done.stderr)
 
 
 def worker(environment: dict[str, str]) -> subprocess.Popen[bytes]:

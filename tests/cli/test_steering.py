@@ -19,8 +19,8 @@ from aiosmtpd.smtp import SMTP, Envelope, Session
 from django.apps import apps
 from django.conf import settings
 
-from goodstanding.answers import times
 from goodstanding.cli import parameters
+from goodstanding.core import times
 from goodstanding.ledger.models import Delivery, Mailing
 from goodstanding.ledger.signing import signer
 from goodstanding.mailings import brakes, checking

@@ -22,7 +22,7 @@ import pytest
 from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import SMTP, Envelope, Session
 
-from goodstanding.answers import times
+from goodstanding.core import times
 from tests.ports import free_port
 
 TEXT = """You asked for our news.

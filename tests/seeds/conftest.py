@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import io
 import logging
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +13,7 @@ from aiosmtpd.controller import Controller
 from aiosmtpd.handlers import Sink
 
 from goodstanding.cli import main
-from tests.cli.conftest import Ran
+from tests.cli.conftest import Ran, command
 from tests.ports import free_port
 
 pytest.register_assert_rewrite("tests.seeds.scenarios")
@@ -73,20 +71,10 @@ def shop(
     )
     (home / "body.txt").write_text("Hello {{ unsubscribe_url }} {{ postal_address }}\n")
 
-    def command(*arguments: str, policy: str = "default") -> Ran:
-        done = subprocess.run(
-            [sys.executable, "-m", "goodstanding", *arguments],
-            env=environment | {"GOODSTANDING_POLICY": policy},
-            cwd=home,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=120,
-        )
-        assert "Traceback" not in done.stderr, done.stderr
-        return Ran(done.returncode, done.stdout, done.stderr)
+    def running(*arguments: str, policy: str = "default") -> Ran:
+        return command(environment | {"GOODSTANDING_POLICY": policy}, *arguments)
 
-    yield command
+    yield running
     controller.stop()
 
 

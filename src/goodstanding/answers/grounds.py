@@ -7,13 +7,13 @@ from typing import Final
 
 import msgspec
 
-from goodstanding.answers.times import in_words
 from goodstanding.answers.words import words
 from goodstanding.core import consent, failures
 from goodstanding.core.history import History
 from goodstanding.core.policies import Policy
 from goodstanding.core.registers import Registers, Said
 from goodstanding.core.standings import STATUSES, Standing
+from goodstanding.core.times import in_words
 
 
 class Ground(msgspec.Struct, frozen=True):

@@ -2,19 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, Final, cast
-
-import msgspec
 from django.db.backends.utils import CursorWrapper
 
-from goodstanding.core.addresses import Address, Channel
-from goodstanding.core.annulments import Predicates, is_annulled
-from goodstanding.core.events import Event
 from goodstanding.ledger import annulments, bulk
 from goodstanding.ledger.accounts import Account
-from goodstanding.ledger.recording import MAILING, hear
-
-_decode: Final = msgspec.json.Decoder(dict[str, Any]).decode
+from goodstanding.ledger.rebuilding import hear_anew
 
 
 def go_back(cursor: CursorWrapper, loaded: dict[int, Account], at: int) -> list[Account]:
@@ -39,33 +31,5 @@ def go_back(cursor: CursorWrapper, loaded: dict[int, Account], at: int) -> list[
             if last > at or all_differ:
                 later[address] = loaded[address]
     if later:
-        _fold(cursor, later, at, annulled)
+        hear_anew(cursor, later, annulled, until=at)
     return [account for account in loaded.values() if account.id in there]
-
-
-def _fold(
-    cursor: CursorWrapper, accounts: dict[int, Account], at: int, annulled: Predicates
-) -> None:
-    rows = {row.id: row for account in accounts.values() for row in account.rows.values()}
-    for account in accounts.values():
-        account.forget()
-    cursor.execute(
-        "SELECT address_id, key, kind, occurred_at, source, delivery_id, topic, detail"
-        f" FROM ledger_event WHERE {bulk.among('address_id')} AND occurred_at <= %s",
-        [bulk.listed(accounts), at],
-    )
-    for address, key, kind, occurred_at, source, delivery, topic, text in cursor.fetchall():
-        account = accounts[address]
-        detail = _decode(text)
-        event = Event(
-            kind=kind,
-            occurred_at=occurred_at,
-            address=Address(cast(Channel, account.channel), account.value),
-            source=source,
-            key=key,
-            mailing=detail.get(MAILING),
-            topic=topic,
-            detail=detail,
-        )
-        if not is_annulled(event, annulled):
-            hear(account, rows.get(delivery), event, key)

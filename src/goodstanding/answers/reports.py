@@ -10,7 +10,6 @@ import msgspec
 from django.db import connection
 
 from goodstanding.answers import known, progress
-from goodstanding.answers.times import rfc3339_or_none
 from goodstanding.core import vocabularies
 from goodstanding.core.addresses import Channel
 from goodstanding.core.consent import CONFIRMED
@@ -18,6 +17,7 @@ from goodstanding.core.history import History, Remembered
 from goodstanding.core.policies import Policy
 from goodstanding.core.responses import Response, respond
 from goodstanding.core.standings import STATUSES
+from goodstanding.core.times import rfc3339_or_none
 from goodstanding.core.vocabularies import Vocabulary
 from goodstanding.ledger import gate, models
 from goodstanding.ledger.policy import active_policy

@@ -7,7 +7,6 @@ from typing import Any, Final
 
 from goodstanding.answers import grounds
 from goodstanding.answers.grounds import Ground
-from goodstanding.answers.times import in_words
 from goodstanding.answers.words import listed, span, words
 from goodstanding.core import consent, vocabularies
 from goodstanding.core.addresses import Address
@@ -19,6 +18,7 @@ from goodstanding.core.history import History
 from goodstanding.core.memory import disposition_of
 from goodstanding.core.policies import Policy
 from goodstanding.core.standings import Standing
+from goodstanding.core.times import in_words
 
 _FAILURES: Final = 5  # mailings of a streak that are told one by one
 _QUOTED: Final = 300  # characters of what was said

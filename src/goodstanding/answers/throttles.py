@@ -6,7 +6,7 @@ import msgspec
 from django.db import connection
 
 from goodstanding.answers.progress import Towards
-from goodstanding.answers.times import clock, in_words
+from goodstanding.core.times import clock, in_words
 from goodstanding.mailings import lanes, paces
 from goodstanding.mailings.pacing import Pace, State
 

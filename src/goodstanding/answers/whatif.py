@@ -15,11 +15,11 @@ import msgspec
 from django.db import connection
 
 from goodstanding.answers import known, past
-from goodstanding.answers.times import rfc3339
 from goodstanding.core.addresses import Channel
 from goodstanding.core.gate import ORDER
 from goodstanding.core.policies import Policy
 from goodstanding.core.standings import STATUSES, Standing
+from goodstanding.core.times import rfc3339
 from goodstanding.ledger import accounts, models
 from goodstanding.ledger.accounts import Account
 from goodstanding.ledger.policy import active_policy

@@ -11,7 +11,6 @@ from django.db.backends.utils import CursorWrapper
 
 from goodstanding.answers import known
 from goodstanding.answers.telling import explain
-from goodstanding.answers.times import rfc3339, rfc3339_or_none
 from goodstanding.core import vocabularies
 from goodstanding.core.addresses import Address
 from goodstanding.core.annulments import Predicates, is_annulled
@@ -21,6 +20,7 @@ from goodstanding.core.memory import Memory
 from goodstanding.core.policies import Policy
 from goodstanding.core.registers import Consent, Registers, Said
 from goodstanding.core.standings import Standing
+from goodstanding.core.times import rfc3339, rfc3339_or_none
 from goodstanding.ledger import accounts, annulments, lookup
 from goodstanding.ledger.policy import active_policy
 

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from goodstanding.cli import parameters
-from goodstanding.cli.output import BadInput, Refused, print_json, print_text
+from goodstanding.cli.output import asked_of_a_rule, print_json, print_text
 from goodstanding.cli.parameters import By, Json
 
 Address = Annotated[str, typer.Argument(help="An email address, or a number.")]
@@ -103,7 +103,7 @@ def _act(
     from goodstanding.ledger import acts
 
     [address] = parameters.addresses([text])
-    try:
+    with asked_of_a_rule():
         standing = acts.act(
             name,
             address,
@@ -112,10 +112,6 @@ def _act(
             now=parameters.present(),
             at=done_at,
         )
-    except acts.NotAllowed as error:
-        raise Refused(str(error)) from None
-    except ValueError as error:
-        raise BadInput(str(error)) from None
     if as_json:
         print_json(
             {

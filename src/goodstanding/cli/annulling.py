@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from goodstanding.cli import parameters
-from goodstanding.cli.output import BadInput, Refused, print_json, print_text, progress
+from goodstanding.cli.output import BadInput, asked_of_a_rule, print_json, print_text, progress
 from goodstanding.cli.parameters import By, Json
 
 if TYPE_CHECKING:
@@ -85,16 +85,12 @@ def annul(
         with progress("Looking", addresses) as advance:
             _tell(None, annulling.touched(predicate, advance), as_json=as_json)
         return
-    try:
+    with asked_of_a_rule():
         who = by or parameters.login()
         if undo is not None:
             made = annulling.undo(undo, why=why or "", by=who, now=now)
         else:
             made = annulling.annul(predicate, why=why or "", by=who, now=now)
-    except annulling.NotAllowed as error:
-        raise Refused(str(error)) from None
-    except ValueError as error:
-        raise BadInput(str(error)) from None
     with progress("Folding anew", addresses) as advance:
         found = annulling.apply(made, parameters.present(), advance)
     _tell(made, found, as_json=as_json)
@@ -124,7 +120,7 @@ def annulments(as_json: Json = False) -> None:
 
 
 def _as_json(row: Annulment, *, holds: bool) -> dict[str, Any]:
-    from goodstanding.answers.times import rfc3339, rfc3339_or_none
+    from goodstanding.core.times import rfc3339, rfc3339_or_none
 
     return {
         "annulment": row.pk,

@@ -11,7 +11,7 @@ from goodstanding.cli import parameters
 from goodstanding.cli.acting import At, Reason
 from goodstanding.cli.output import (
     BadInput,
-    Refused,
+    asked_of_a_rule,
     complain,
     print_json,
     print_table,
@@ -46,11 +46,10 @@ def correct(
 
     prepare()
     from goodstanding.contacts import correcting
-    from goodstanding.ledger.acts import NotAllowed
 
     [right] = parameters.addresses([new])
     wrong = _wrong(old, right.channel)
-    try:
+    with asked_of_a_rule():
         done = correcting.correct(
             wrong,
             right,
@@ -59,10 +58,6 @@ def correct(
             now=parameters.present(),
             at=done_at,
         )
-    except NotAllowed as error:
-        raise Refused(str(error)) from None
-    except ValueError as error:
-        raise BadInput(str(error)) from None
     if as_json:
         print_json(
             {
@@ -220,7 +215,7 @@ def _plain(
     """What there is to say, as one item."""
     import msgspec
 
-    from goodstanding.answers import times
+    from goodstanding.core import times
 
     total = done or found
     return {
@@ -246,7 +241,7 @@ def _plain(
 def _print_found(
     found: Found, counted: list[OfStatus], shown: list[Example], older_than: str
 ) -> None:
-    from goodstanding.answers import times
+    from goodstanding.core import times
 
     if not found.pairs:
         statuses = " or ".join(found.terms.statuses)

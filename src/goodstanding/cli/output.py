@@ -35,6 +35,19 @@ class Refused(Stop):
     status = 1
 
 
+@contextmanager
+def asked_of_a_rule() -> Iterator[None]:
+    """Around an act: a rule that forbids it answers no, and what it does not take is bad input."""
+    from goodstanding.ledger.acts import NotAllowed
+
+    try:
+        yield
+    except NotAllowed as error:
+        raise Refused(str(error)) from None
+    except ValueError as error:
+        raise BadInput(str(error)) from None
+
+
 def complain(sentence: str) -> None:
     """Say what is wrong, on a line of standard error."""
     sys.stdout.flush()

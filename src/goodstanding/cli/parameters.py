@@ -76,7 +76,7 @@ def moment(text: str | None) -> int | None:
     """
     if text is None:
         return None
-    from goodstanding.answers import times
+    from goodstanding.core import times
 
     try:
         return times.parse(text)

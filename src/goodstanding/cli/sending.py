@@ -235,7 +235,7 @@ def _plan(mailing: int) -> None:
 
 
 def _print_start(now: Progress) -> None:
-    from goodstanding.answers.times import in_words
+    from goodstanding.core.times import in_words
     from goodstanding.mailings import liveness
 
     starts = in_words(now.starts_at) if now.starts_at is not None else "later"

@@ -120,7 +120,7 @@ def _delay(length: int) -> str:
 
 
 def _as_json(of: Listed) -> dict[str, Any]:
-    from goodstanding.answers.times import rfc3339
+    from goodstanding.core.times import rfc3339
 
     return {
         "sequence": of.name,

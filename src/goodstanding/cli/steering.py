@@ -56,7 +56,7 @@ def schedule(
     starts_at = parameters.moment(time)
     assert starts_at is not None  # noqa: S101 - an argument, not left out
     prepare()
-    from goodstanding.answers import times
+    from goodstanding.core import times
     from goodstanding.mailings import course
 
     try:

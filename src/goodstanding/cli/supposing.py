@@ -129,7 +129,7 @@ def _gate_row(change: GateChange) -> tuple[object, ...]:
 
 
 def _print_totals(totals: Totals, at: int | None) -> None:
-    from goodstanding.answers.times import in_words
+    from goodstanding.core.times import in_words
 
     when = f" on {in_words(at)}" if at is not None else ""
     print_text(

@@ -46,7 +46,7 @@ def providers(
         styles=lambda row: "yellow" if row[-1] != "at full speed" else None,
     )
     if held:
-        from goodstanding.answers.times import in_words
+        from goodstanding.core.times import in_words
 
         print_table(
             ("The brake holds", "At", "By lane", "Since", "Because"),
@@ -77,7 +77,7 @@ def _rate(limit: Limit) -> str:
 
 
 def _now(limit: Limit) -> str:
-    from goodstanding.answers.times import in_words
+    from goodstanding.core.times import in_words
 
     said = []
     if limit.resting_until is not None:
@@ -89,7 +89,7 @@ def _now(limit: Limit) -> str:
 
 
 def _limit_as_json(limit: Limit) -> dict[str, object]:
-    from goodstanding.answers.times import rfc3339_or_none
+    from goodstanding.core.times import rfc3339_or_none
 
     return {
         "lane": limit.lane,
@@ -105,7 +105,7 @@ def _limit_as_json(limit: Limit) -> dict[str, object]:
 
 
 def _held_as_json(lot: HeldLot) -> dict[str, object]:
-    from goodstanding.answers.times import rfc3339
+    from goodstanding.core.times import rfc3339
 
     return {
         "held": lot.mailing,

@@ -204,7 +204,7 @@ def _whom(each: Towards, among: tuple[Towards, ...]) -> str:
 
 def standing(now: Progress) -> str:
     """Where it is, in a word or two."""
-    from goodstanding.answers.times import in_words
+    from goodstanding.core.times import in_words
 
     if now.state == "scheduled" and now.starts_at is not None:
         return f"starts {in_words(now.starts_at)}"
@@ -327,7 +327,7 @@ def stands_still(now: Progress) -> str | None:
 
 def _since(now: Progress) -> str:
     """``, since when and by whom, and why``."""
-    from goodstanding.answers.times import in_words
+    from goodstanding.core.times import in_words
     from goodstanding.mailings.checking import NOBODY
 
     when = f" since {in_words(now.since)}" if now.since is not None else ""

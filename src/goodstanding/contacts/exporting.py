@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
@@ -12,6 +11,7 @@ from django.db import connection
 
 from goodstanding.contacts import saving
 from goodstanding.contacts.purging import Advance, Found
+from goodstanding.core.times import rfc3339
 from goodstanding.ledger import bulk
 
 CHUNK: Final = 5_000
@@ -23,7 +23,6 @@ COLUMNS: Final = (
 )
 """After these come the contacts' fields, each in a column of its own."""
 
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _fields = msgspec.json.Decoder(dict[str, str]).decode
 
 
@@ -41,7 +40,7 @@ def export(found: Found, path: Path, advance: Advance) -> None:
                 told = _fields(said) if said != "{}" else {}
                 write(
                     (
-                        *(address, channel, status, _time(since), category or ""),
+                        *(address, channel, status, rfc3339(since), category or ""),
                         *(*named, external or "", "; ".join(lists.get(contact, ()))),
                         *(told.get(heading, "") for heading in fields),
                     )
@@ -96,7 +95,3 @@ def _lists(contacts: set[int]) -> dict[int, list[str]]:
         for contact, name in cursor.fetchall():
             named.setdefault(contact, []).append(name)
     return named
-
-
-def _time(at: int) -> str:
-    return (_EPOCH + timedelta(microseconds=at)).isoformat().replace("+00:00", "Z")

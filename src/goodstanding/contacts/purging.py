@@ -10,7 +10,6 @@ and what is purged are the same.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterable
 from typing import Any, Final
 
@@ -22,7 +21,7 @@ from django.db.backends.utils import CursorWrapper
 from goodstanding.contacts import storing
 from goodstanding.contacts.seen import Seen
 from goodstanding.core.standings import STATUSES
-from goodstanding.ledger import bulk, clock, gate
+from goodstanding.ledger import bulk, clock, gate, lookup
 from goodstanding.ledger.policy import active_policy
 
 PURGEABLE: Final = tuple(name for name, status in STATUSES.items() if status.refusal)
@@ -32,9 +31,6 @@ USUAL: Final = ("hard_bounced", "invalid")
 
 CHUNK: Final = 1_000
 """Addresses taken from contacts in one transaction: well under a quarter of a second."""
-
-GIVE_WAY: Final = 0.001
-"""Seconds between two of them on SQLite, which lets nobody in by turns."""
 
 _WINDOW: Final = 20_000
 """Ids of addresses that are looked through at a time."""
@@ -131,8 +127,7 @@ def terms(statuses: Iterable[str], older_than: int, now: int) -> Terms:
 def last_address() -> int:
     """The highest id of an address: ``find`` advances up to it."""
     with connection.cursor() as cursor:
-        cursor.execute("SELECT coalesce(max(id), 0) FROM ledger_address")
-        return int(cursor.fetchone()[0])
+        return lookup.last_address(cursor)
 
 
 def find(wanted: Terms, advance: Advance) -> Found:
@@ -205,7 +200,7 @@ def purge(found: Found, *, by: str, reason: str | None, advance: Advance) -> Pur
                 addresses.add(address)
             deleted += gone
             advance(min(CHUNK, found.pairs - begin))
-            _give_way()
+            bulk.give_way()
     finally:
         _log.info(
             "purged",
@@ -243,7 +238,7 @@ def _settle(cursor: CursorWrapper, begin: int, now: int) -> None:
     ids = [row[0] for row in cursor.fetchall()]
     for start in range(0, len(ids), clock.BATCH):
         clock.refold(ids[start : start + clock.BATCH], now)
-        _give_way()
+        bulk.give_way()
 
 
 def _stands_so() -> str:
@@ -293,8 +288,3 @@ def _delete_contacts(cursor: CursorWrapper, contacts: Iterable[int]) -> int:
         cursor.execute(f"DELETE FROM contacts_membership WHERE {bulk.among('contact_id')}", listed)
         cursor.execute(f"DELETE FROM contacts_contact WHERE {bulk.among('id')}", listed)
     return len(gone)
-
-
-def _give_way() -> None:
-    if connection.vendor == "sqlite":
-        time.sleep(GIVE_WAY)

@@ -6,7 +6,7 @@ one may undo it, and be undone itself. Consent and complaints are never annulled
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 import msgspec
 
@@ -53,18 +53,26 @@ class Annulment(msgspec.Struct, frozen=True):
     predicate: Predicate | None = None
 
 
-def in_force(annulments: Sequence[Annulment], at: int | None = None) -> dict[int, Predicate]:
-    """By their ids, those that hold; ``at``: as of that time (microseconds)."""
-    found: dict[int, Predicate] = {}
+def standing(annulments: Iterable[Annulment], at: int | None = None) -> dict[int, Annulment]:
+    """By their ids, those that nothing undoes; ``at``: as of that time (microseconds)."""
+    found: dict[int, Annulment] = {}
     undone: set[int] = set()
     for each in sorted(annulments, key=lambda annulment: -annulment.id):
         if each.id in undone or (at is not None and each.made_at > at):
             continue
+        found[each.id] = each
         if each.undoes is not None:
             undone.add(each.undoes)
-        elif each.predicate is not None:
-            found[each.id] = each.predicate
     return found
+
+
+def in_force(annulments: Iterable[Annulment], at: int | None = None) -> dict[int, Predicate]:
+    """By their ids, the predicates that hold; ``at``: as of that time (microseconds)."""
+    return {
+        id_: each.predicate
+        for id_, each in standing(annulments, at).items()
+        if each.predicate is not None
+    }
 
 
 def is_annulled(event: Event, predicates: Predicates) -> bool:

@@ -47,23 +47,13 @@ class _Wrong(Exception):
         self.where = where
 
 
+@functools.cache
 def load(name_or_path: str) -> Policy:
     """The preset of that name, or the policy file at that path.
 
     Raises:
         BadPolicy: there is none, or it does not hold what a policy holds.
     """
-    return _load(name_or_path)
-
-
-def presets() -> list[str]:
-    """The names of those that come with the product."""
-    folder = resources.files("goodstanding.core.data").joinpath("policies")
-    return sorted(Path(file.name).stem for file in folder.iterdir())
-
-
-@functools.cache
-def _load(name_or_path: str) -> Policy:
     files = list(_files(name_or_path))
     try:
         said: dict[str, Any] = {}
@@ -72,6 +62,12 @@ def _load(name_or_path: str) -> Policy:
         return _policy(Path(name_or_path).stem, said)
     except _Wrong as wrong:
         raise BadPolicy(_sentence(files, wrong)) from None
+
+
+def presets() -> list[str]:
+    """The names of those that come with the product."""
+    folder = resources.files("goodstanding.core.data").joinpath("policies")
+    return sorted(Path(file.name).stem for file in folder.iterdir())
 
 
 def _files(name_or_path: str) -> Iterator[_File]:

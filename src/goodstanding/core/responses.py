@@ -67,7 +67,12 @@ def _read(policy: Policy) -> _Table:
     rules = policy.responses
     if policy.machine_opens.as_opens:
         # Only the name: unlike a person's, a machine's open may be undone by a later bounce.
-        rules = tuple(_renamed(rule, "machine_opened", "opened") for rule in rules)
+        rules = tuple(
+            msgspec.structs.replace(rule, name="opened", slot="machine_opened")
+            if (rule.slot or rule.name) == "machine_opened"
+            else rule
+            for rule in rules
+        )
     rows = tuple(
         _Row(rule, FIRST[rule.slot or rule.name]) for rule in rules if rule.name != "expired"
     )
@@ -79,12 +84,6 @@ def _read(policy: Policy) -> _Table:
         expired=next(rule for rule in rules if rule.name == "expired"),
         blocked=next(row for row in rows if row.rule.name == "block_bounced"),
     )
-
-
-def _renamed(rule: ResponseRule, slot: str, name: str) -> ResponseRule:
-    if (rule.slot or rule.name) != slot:
-        return rule
-    return msgspec.structs.replace(rule, name=name, slot=slot)
 
 
 def respond(memory: Memory, policy: Policy, channel: str, now: int, *, reports: bool) -> Response:

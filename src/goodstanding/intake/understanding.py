@@ -10,11 +10,11 @@ import hashlib
 from collections.abc import Mapping
 from importlib import resources
 from types import MappingProxyType
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import msgspec
 
-from goodstanding.bounces import RULES_VERSION, Report
+from goodstanding.bounces import Report
 from goodstanding.core.addresses import MalformedAddress, normalise
 from goodstanding.core.events import AHEAD, SECOND, Event
 from goodstanding.intake import letters, machines
@@ -24,6 +24,7 @@ from goodstanding.intake.models import MAIL, Spooled
 from goodstanding.intake.spool import Envelope, Visit
 from goodstanding.ledger.lookup import Confirmation, Found
 from goodstanding.ledger.policy import active_policy
+from goodstanding.ledger.readings import reading_of
 
 BEFORE_SENT: Final = 600 * SECOND
 """How far before the sending a mail's Date may lie: clocks differ."""
@@ -128,7 +129,7 @@ def _of_visit(heard: HeardVisit, found: Found) -> Event:
     topic = None
     if visit.door == "one_click":
         kind, source = "list_unsubscribed", "link"
-        topic = _left_by("header_button", found)
+        topic = _left_by_button(found)
     elif visit.act in _WORDS:
         kind, source = _WORDS[visit.act], "form"
         # Whoever presses it where there is no topic wants to leave all the same.
@@ -249,20 +250,17 @@ def _of_report(letter: Letter, report: Report, found: Found) -> Event:
 
 
 def _failure(report: Report, found: Found) -> dict[str, Any]:
-    category = report.category or "undetermined"
-    disposition = report.disposition or "soft"
-    detail = {**_words(report), "rules": RULES_VERSION}
-    for name in ("rule", "words"):
-        if (value := getattr(report, name)) is not None:
-            detail[name] = value
+    detail = {**_words(report), **reading_of(report)}
     if _is_about(report, found):
-        return {**detail, "category": category, "disposition": disposition}
+        return detail
     # Another mailbox failed, which this one forwards to; this one took the mail.
+    read_as = {"category": detail["category"], "disposition": detail["disposition"]}
+    disposition = "soft" if report.kind == "bounce" else read_as["disposition"]
     return {
         **detail,
         "category": "forwarding_failed",
-        "disposition": "soft" if report.kind == "bounce" else disposition,
-        "read_as": {"category": category, "disposition": disposition},
+        "disposition": disposition,
+        "read_as": read_as,
     }
 
 
@@ -292,14 +290,14 @@ def _is_about(report: Report, found: Found) -> bool:
 
 
 def _unsubscribed(letter: Letter, found: Found, report: Report | None = None) -> Event:
-    topic = _left_by("header_button", found)
+    topic = _left_by_button(found)
     detail = {"by": "mail"}
     return _said(letter, found, "list_unsubscribed", "smtp", detail, report, topic=topic)
 
 
-def _left_by(way: Literal["footer_link", "header_button"], found: Found) -> str | None:
-    """What one leaves that way: a topic, or (None) everything."""
-    return found.topic if getattr(active_policy().leaving, way) == "topic" else None
+def _left_by_button(found: Found) -> str | None:
+    """What one leaves by the button of a mail program: a topic, or (None) everything."""
+    return found.topic if active_policy().leaving.header_button == "topic" else None
 
 
 def _said(

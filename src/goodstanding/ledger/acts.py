@@ -15,10 +15,10 @@ from goodstanding.core.events import Event
 from goodstanding.core.history import fold
 from goodstanding.core.registers import Registers
 from goodstanding.core.standings import Standing, stand
-from goodstanding.ledger import accounts, annulments, lookup, models
+from goodstanding.ledger import accounts, annulments, lookup
 from goodstanding.ledger.policy import active_policy
 from goodstanding.ledger.rebuilding import history
-from goodstanding.ledger.recording import record
+from goodstanding.ledger.recording import known_or_made, record
 
 ACTS: Final = {
     "opt-in": "admin_opted_in",
@@ -71,11 +71,20 @@ def correct(
     detail = {"reason": reason, "by": by, "to": to.value}
     event = _event("corrected", address, detail, now, at)
     with transaction.atomic():
-        domain = to.value.rpartition("@")[2][:255] if to.channel == "email" else ""
-        models.Address.objects.get_or_create(
-            channel=to.channel, value=to.value, defaults={"domain": domain}
-        )
+        with connection.cursor() as cursor:
+            known_or_made(cursor, {to})
         return _recorded(event, now)
+
+
+def reasoned(reason: str) -> str:
+    """A reason that may be kept.
+
+    Raises:
+        ValueError: it says nothing, or too much.
+    """
+    if not reason.strip() or len(reason) > LONGEST:
+        raise ValueError(f"A reason is needed, of at most {LONGEST:,} characters.")
+    return reason
 
 
 def _event(kind: str, address: Address, detail: dict[str, str], now: int, at: int | None) -> Event:
@@ -85,9 +94,7 @@ def _event(kind: str, address: Address, detail: dict[str, str], now: int, at: in
         ValueError: there is no reason, or the time has not come.
     """
     done_at = now if at is None else at
-    reason = detail["reason"]
-    if not reason.strip() or len(reason) > LONGEST:
-        raise ValueError(f"A reason is needed, of at most {LONGEST:,} characters.")
+    reasoned(detail["reason"])
     if done_at > now:
         raise ValueError("An act cannot have been done at a time that has not come.")
     return Event(kind=kind, occurred_at=done_at, address=address, source="operator", detail=detail)

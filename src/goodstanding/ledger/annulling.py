@@ -15,14 +15,12 @@ from django.db import connection, transaction
 from django.db.backends.utils import CursorWrapper
 
 from goodstanding.core.addresses import Address, Channel
-from goodstanding.core.annulments import Annulment, Predicate
+from goodstanding.core.annulments import Annulment, Predicate, standing
 from goodstanding.core.categories import CATEGORIES
 from goodstanding.core.events import KINDS, Event
-from goodstanding.ledger import annulments, bulk, models
+from goodstanding.ledger import annulments, bulk, lookup, models
+from goodstanding.ledger.acts import NotAllowed, reasoned
 from goodstanding.ledger.rebuilding import fold_anew, narrow
-
-LONGEST: Final = 2_000
-"""Characters of a reason."""
 
 WINDOW: Final = 5_000
 """Addresses whose events are looked through at once."""
@@ -36,10 +34,6 @@ INTERRUPTED: Final = 60_000_000
 _FAILURES: Final = tuple(name for name, kind in KINDS.items() if kind.failure)
 
 
-class NotAllowed(ValueError):
-    """It cannot be undone; the message says why in one plain sentence."""
-
-
 class Touched(msgspec.Struct):
     """What an annulment touches.
 
@@ -50,8 +44,11 @@ class Touched(msgspec.Struct):
     addresses: int = 0
     changed: Counter[tuple[str, str, str]] = msgspec.field(default_factory=Counter)
 
+    def add(self, window: _Window) -> None:
+        """Count what is found there, too."""
+        self.failures += window.failures.total()
+        self.addresses += len(window.failures)
 
-_NOTHING: Final = Predicate(0, -1)
 
 Progress = Callable[[int], None]
 """Told how many addresses have been looked through."""
@@ -70,7 +67,7 @@ def annul(predicate: Predicate, *, why: str, by: str, now: int) -> int:
     if predicate.category is not None and predicate.category not in CATEGORIES:
         raise ValueError(f"{predicate.category!r} is not a category of bounce.")
     said = msgspec.structs.asdict(predicate)
-    return _made(models.Annulment(made_at=now, why=_reason(why), by=by, **said))
+    return _made(models.Annulment(made_at=now, why=reasoned(why), by=by, **said))
 
 
 def undo(annulment: int, *, why: str, by: str, now: int) -> int:
@@ -84,17 +81,16 @@ def undo(annulment: int, *, why: str, by: str, now: int) -> int:
         made = annulments.every(cursor)
     if annulment not in {each.id for each in made}:
         raise NotAllowed(f"There is no annulment {annulment}.")
-    if annulment in _undone(made):
+    if annulment not in standing(made):
         raise NotAllowed(f"The annulment {annulment} is undone already.")
-    return _made(models.Annulment(made_at=now, undoes_id=annulment, why=_reason(why), by=by))
+    return _made(models.Annulment(made_at=now, undoes_id=annulment, why=reasoned(why), by=by))
 
 
 def touched(predicate: Predicate, progress: Progress | None = None) -> Touched:
     """What such an annulment would touch, without making it; nothing is said of statuses."""
     found = Touched()
     for window in _windows(predicate, progress):
-        found.addresses += len(window.failures)
-        found.failures += window.failures.total()
+        found.add(window)
     return found
 
 
@@ -104,8 +100,7 @@ def apply(annulment: int, now: int, progress: Progress | None = None) -> Touched
         predicate = _about({each.id: each for each in annulments.every(cursor)}, annulment)
     found = Touched()
     for window in _windows(predicate, progress):
-        found.addresses += len(window.failures)
-        found.failures += window.failures.total()
+        found.add(window)
         ids = sorted(window.failures)
         for start in range(0, len(ids), BATCH):
             found.changed += fold_anew(ids[start : start + BATCH], now)
@@ -134,25 +129,11 @@ def _made(row: models.Annulment) -> int:
     return int(row.pk)
 
 
-def _reason(why: str) -> str:
-    if not why.strip() or len(why) > LONGEST:
-        raise ValueError(f"A reason is needed, of at most {LONGEST:,} characters.")
-    return why
-
-
-def _undone(made: list[Annulment]) -> set[int]:
-    undone: set[int] = set()
-    for each in reversed(made):
-        if each.id not in undone and each.undoes is not None:
-            undone.add(each.undoes)
-    return undone
-
-
 def _about(made: dict[int, Annulment], annulment: int) -> Predicate:
     each = made[annulment]
-    while each.undoes is not None:
-        each = made[each.undoes]
-    return each.predicate or _NOTHING
+    while each.predicate is None:
+        each = made[each.undoes or 0]
+    return each.predicate
 
 
 class _Window(msgspec.Struct):
@@ -164,8 +145,7 @@ class _Window(msgspec.Struct):
 
 def _windows(predicate: Predicate, progress: Progress | None) -> Iterator[_Window]:
     with connection.cursor() as cursor:
-        cursor.execute("SELECT coalesce(max(id), 0) FROM ledger_address")
-        [last] = cursor.fetchone()
+        last = lookup.last_address(cursor)
         for after in range(0, last, WINDOW):
             window = _Window()
             for address, mailing, event in _failures(cursor, predicate, after):

@@ -28,7 +28,7 @@ def in_force(cursor: CursorWrapper, at: int | None = None) -> Predicates:
     return tuple(annulments.in_force(every(cursor), at).values())
 
 
-def by_id(at: int | None = None) -> Mapping[int, Predicate]:
-    """The same with their ids."""
+def by_id() -> Mapping[int, Predicate]:
+    """What holds at present, with its ids."""
     with connection.cursor() as cursor:
-        return annulments.in_force(every(cursor), at)
+        return annulments.in_force(every(cursor))

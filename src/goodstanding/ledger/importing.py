@@ -21,6 +21,7 @@ from goodstanding.core.categories import CATEGORIES
 from goodstanding.core.events import KINDS, SOURCES, Event, not_ahead
 from goodstanding.core.gate import ORDER
 from goodstanding.ledger.collecting import uncollected
+from goodstanding.ledger.readings import reading_of
 from goodstanding.ledger.recording import record
 
 LONGEST: Final = 1_000_000
@@ -293,17 +294,7 @@ def _failure(detail: dict[str, Any], address: Address) -> dict[str, Any]:
     if not isinstance(text, str):
         raise _BadLine("The detail's text is not a text.")
     report = bounces.read_reply(text, domain_of(address) if address.channel == "email" else None)
-    reading = {
-        "category": report.category or "undetermined",
-        "disposition": report.disposition or "soft",
-        "rule": report.rule,
-        "rules": bounces.RULES_VERSION,
-        "words": report.words,
-        "provider": report.provider,
-        "code": report.code,
-        "status": report.status,
-    }
-    return detail | {name: value for name, value in reading.items() if value is not None}
+    return detail | reading_of(report)
 
 
 def _given(detail: dict[str, Any], name: object, address: Address) -> dict[str, Any]:

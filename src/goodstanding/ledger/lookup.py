@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import cast
 
 import msgspec
+from django.db.backends.utils import CursorWrapper
 
 from goodstanding.core.addresses import Address, Channel
 from goodstanding.ledger import models
@@ -56,6 +57,12 @@ def address_ids(addresses: Iterable[Address]) -> dict[Address, int]:
             ).values_list("value", "pk")
             found.update((Address(cast(Channel, channel), value), pk) for value, pk in rows)
     return found
+
+
+def last_address(cursor: CursorWrapper) -> int:
+    """The highest id of an address, 0 where there is none: whoever looks through all goes there."""
+    cursor.execute("SELECT coalesce(max(id), 0) FROM ledger_address")
+    return int(cursor.fetchone()[0])
 
 
 def link(delivery: int, number: int) -> str | None:

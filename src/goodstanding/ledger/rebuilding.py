@@ -12,7 +12,7 @@ from django.db.backends.utils import CursorWrapper
 
 from goodstanding.core import memory
 from goodstanding.core.addresses import Address, Channel
-from goodstanding.core.annulments import is_annulled
+from goodstanding.core.annulments import Predicates, is_annulled
 from goodstanding.core.events import Event
 from goodstanding.ledger import accounts, annulments, bulk
 from goodstanding.ledger.accounts import Account
@@ -46,7 +46,7 @@ def rebuild(
             stale = [each for each in loaded.values() if each.is_stale(policy, now)]
             accounts.settle(cursor, stale, policy, now)
             before = {account.id: _rows(account) for account in loaded.values()}
-            _fold_anew(cursor, loaded)
+            hear_anew(cursor, loaded, annulments.in_force(cursor))
             accounts.settle(cursor, loaded.values(), policy, now)
             for account in loaded.values():
                 differences.extend(_differences(account, before[account.id]))
@@ -66,12 +66,31 @@ def fold_anew(ids: Collection[int], now: int) -> Counter[tuple[str, str, str]]:
     with transaction.atomic(), connection.cursor() as cursor:
         loaded = accounts.load(cursor, ids)
         before = {account.id: account.status for account in loaded.values()}
-        _fold_anew(cursor, loaded)
+        hear_anew(cursor, loaded, annulments.in_force(cursor))
         accounts.settle(cursor, loaded.values(), active_policy(), now)
         for account in loaded.values():
             if account.status != before[account.id]:
                 changed[account.channel, before[account.id], account.status] += 1
     return changed
+
+
+def hear_anew(
+    cursor: CursorWrapper,
+    loaded: dict[int, Account],
+    annulled: Predicates,
+    until: int | None = None,
+) -> None:
+    """Let loaded accounts hold what was heard alone: all of it, or what had happened by then.
+
+    ``annulled``: what does not count. ``until`` in microseconds.
+    """
+    rows = {row.id: row for account in loaded.values() for row in account.rows.values()}
+    events = _events(cursor, loaded, until)
+    for account in loaded.values():
+        account.forget()
+    for account, key, event, delivery in events:
+        if not is_annulled(event, annulled):
+            hear(account, rows.get(delivery) if delivery is not None else None, event, key)
 
 
 def history(account: Account, cursor: CursorWrapper) -> list[tuple[str, Event]]:
@@ -100,12 +119,13 @@ def _batches() -> Iterator[list[int]]:
 
 
 def _events(
-    cursor: CursorWrapper, loaded: dict[int, Account]
+    cursor: CursorWrapper, loaded: dict[int, Account], until: int | None = None
 ) -> list[tuple[Account, str, Event, int | None]]:
+    past = "" if until is None else " AND occurred_at <= %s"
     cursor.execute(
         "SELECT address_id, key, kind, occurred_at, source, delivery_id, topic, detail"
-        f" FROM ledger_event WHERE {bulk.among('address_id')} ORDER BY occurred_at, key",
-        [bulk.listed(loaded)],
+        f" FROM ledger_event WHERE {bulk.among('address_id')}{past} ORDER BY occurred_at, key",
+        [bulk.listed(loaded), *([] if until is None else [until])],
     )
     rows = {row.id: row for account in loaded.values() for row in account.rows.values()}
     found = []
@@ -127,17 +147,6 @@ def _events(
         )
         found.append((account, key, event, delivery))
     return found
-
-
-def _fold_anew(cursor: CursorWrapper, loaded: dict[int, Account]) -> None:
-    events = _events(cursor, loaded)
-    annulled = annulments.in_force(cursor)
-    rows = {row.id: row for account in loaded.values() for row in account.rows.values()}
-    for account in loaded.values():
-        account.forget()
-    for account, key, event, delivery in events:
-        if not is_annulled(event, annulled):
-            hear(account, rows.get(delivery) if delivery is not None else None, event, key)
 
 
 def _rows(account: Account) -> dict[str, Any]:

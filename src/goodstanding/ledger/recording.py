@@ -19,9 +19,7 @@ from goodstanding.ledger import accounts, annulments, bulk, models
 from goodstanding.ledger.accounts import Account, Mailing, MailingFacts, Row
 from goodstanding.ledger.collecting import uncollected
 from goodstanding.ledger.policy import active_policy
-
-READING: Final = frozenset({"category", "disposition", "rule", "rules", "words", "provider"})
-"""What a reading adds to what was said: another reading of the same words is no contradiction."""
+from goodstanding.ledger.readings import READING
 
 EVENTS: Final = bulk.Table(
     models.Event,
@@ -181,7 +179,7 @@ def _is_text(text: str) -> bool:
 
 def _record(cursor: CursorWrapper, heard: list[_Heard], now: int, recorded: Recorded) -> None:
     mailings, raised = _mailings(cursor, heard)
-    ids = _addresses(cursor, {each.event.address for each in heard})
+    ids = known_or_made(cursor, {each.event.address for each in heard})
     _reopen(cursor, raised, ids.values(), now)
     places = [(ids[each.event.address], each.key) for each in heard]
     loaded, known = accounts.load_and_ask(cursor, ids.values(), _heard_before(places))
@@ -192,7 +190,8 @@ def _record(cursor: CursorWrapper, heard: list[_Heard], now: int, recorded: Reco
     new = list({id(row): row for row in placed if row is not None and row.id == 0}.values())
     for made, id_ in zip(new, bulk.new_ids(cursor, "ledger_delivery", len(new)), strict=True):
         made.id = id_
-    annulled = annulments.in_force(cursor)
+    failed = any(KINDS[each.event.kind].failure for each in fresh)
+    annulled = annulments.in_force(cursor) if failed else ()
     stored = []
     said = []
     for each, row in zip(fresh, placed, strict=True):
@@ -347,7 +346,7 @@ def _reopen(
     )
 
 
-def _addresses(cursor: CursorWrapper, wanted: set[Address]) -> dict[Address, int]:
+def known_or_made(cursor: CursorWrapper, wanted: set[Address]) -> dict[Address, int]:
     """The ids of the addresses, made where they are new."""
     ids = _find(cursor, wanted)
     missing = sorted(wanted - ids.keys(), key=lambda address: (address.channel, address.value))

@@ -11,6 +11,7 @@ from goodstanding.core.categories import CATEGORIES
 from goodstanding.core.events import SECOND, Event
 from goodstanding.core.policies import Policy
 from goodstanding.gateways.base import Handover
+from goodstanding.ledger.readings import reading_of
 from goodstanding.mailings.lanes import OTHERS, Lane
 from goodstanding.mailings.outbox import Claim, Outcome
 
@@ -99,23 +100,16 @@ def _said(handover: Handover, claim: Claim) -> dict[str, Any]:
 def _reading(handover: Handover, claim: Claim) -> dict[str, Any]:
     """How the reply reads; before a recipient was named it cannot be about the recipient."""
     report = bounces.read_reply(handover.text, provider=claim.address.value.rpartition("@")[2])
-    reading: dict[str, Any] = {
-        "category": report.category or "undetermined",
-        "disposition": report.disposition or "soft",
-        "rule": report.rule,
-        "rules": bounces.RULES_VERSION,
-        "words": report.words,
-        "provider": report.provider or _provider(claim),
-        "code": report.code,
-        "status": report.status,
-    }
+    reading = reading_of(report)
+    if report.provider is None and (provider := _provider(claim)) is not None:
+        reading["provider"] = provider
     if handover.stage in _ABOUT_US and CATEGORIES[reading["category"]].fault not in _OURS:
         # Neither a bounce, nor giving up after deferrals, may then count against the address.
         reading.update(category="sender_refused", disposition="block")
     if handover.outcome == "deferred":
         # A temporary refusal in a session is temporary whatever its words say.
         reading["disposition"] = "none"
-    return {name: value for name, value in reading.items() if value is not None}
+    return reading
 
 
 def _provider(claim: Claim) -> str | None:

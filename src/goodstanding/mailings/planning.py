@@ -6,7 +6,6 @@ that dies is taken over where it stopped.
 
 from __future__ import annotations
 
-import time
 from collections import Counter
 from collections.abc import Collection, Sequence
 from typing import Final
@@ -24,9 +23,6 @@ from goodstanding.mailings.models import Content, Course
 
 CHUNKS: Final = {"sqlite": 5_000, "postgresql": 1_500}
 """Contacts planned in one transaction: well under a quarter of a second."""
-
-GIVE_WAY: Final = 0.001
-"""Seconds between two of them on SQLite, which lets nobody in by turns."""
 
 _INVALID: Final = ORDER["invalid_address"]
 _DUPLICATE: Final = ORDER["duplicate"]
@@ -94,8 +90,7 @@ def plan(mailing: int, now: int, most: int | None = None) -> bool:
         if not _plan_chunk(mailing, now):
             return True
         done += 1
-        if connection.vendor == "sqlite":
-            time.sleep(GIVE_WAY)
+        bulk.give_way()
     return False
 
 
