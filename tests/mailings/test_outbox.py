@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 
 import pytest
 from django.db import connection, transaction
@@ -381,3 +382,33 @@ def test_what_was_claimed_without_knowing_it_is_given_back() -> None:
     assert outbox.give_back(ME, {claim.delivery for claim in known}) == 1
     assert len(outbox.commit([*known, *theirs], [], NOW)) == 3
     assert len(claimed(OTHER, 9, NOW)) == 1
+
+
+def leaving() -> Iterator[Claim]:
+    """All that waits, in the order in which it leaves."""
+    while claims := claimed(ME, 10, NOW):
+        yield from claims
+
+
+def test_a_sample_of_the_whole_audience_leaves_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(planning, "CHUNKS", dict.fromkeys(planning.CHUNKS, 200))
+    where = {name: place for place, name in enumerate(people(800))}
+    planned()
+    order = [where[name] for name in names(list(leaving()))]
+    assert sorted(order) == list(range(800))
+    for sample in (50, 200):
+        tenths = Counter(place // 80 for place in order[:sample])
+        assert len(tenths) == 10
+        assert max(tenths.values()) <= 2 * sample // 10
+
+
+def test_small_domains_get_their_mail_by_and_by() -> None:
+    everybody = [f"p{number}@d{number // 5}.example" for number in range(400)]
+    opted_in(*everybody)
+    for name in everybody:
+        contact(name)
+    planned()
+    order = [claim.address.value.partition("@")[2] for claim in leaving()]
+    assert len(order) == 400
+    for begin in range(0, 400, 20):
+        assert max(Counter(order[begin : begin + 20]).values()) <= 2

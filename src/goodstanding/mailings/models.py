@@ -221,7 +221,7 @@ class Outbox(models.Model):
     lot = models.ForeignKey(Lot, on_delete=models.PROTECT, db_index=False, db_constraint=False)
     address_id = models.BigIntegerField()
     contact_id = models.BigIntegerField(null=True)
-    # Drawn at random: a mailing goes out spread over its audience.
+    # A mailing goes out spread over its audience: see planning.
     place = models.IntegerField(db_default=0)
     state = models.SmallIntegerField(db_default=State.READY.value)
     not_before = models.BigIntegerField()
