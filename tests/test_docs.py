@@ -370,17 +370,18 @@ def test_every_command_is_described() -> None:
 
 
 def test_the_mail_that_is_shown_can_be_sent() -> None:
-    from goodstanding.mailings.mail import compose
+    from goodstanding.mailings.mail.compose import compile_content
+    from goodstanding.mailings.mail.content import Content
 
     shown = [text for page, text in blocks("html") if page == "docs/send-a-broadcast.md"]
     assert len(shown) == 1
-    content = compose.Content(
+    content = Content(
         from_address="news@example.com",
         subject="News for {{ first_name }}",
         html=shown[0],
         postal_address="1 High Street",
     )
-    compiled = compose.compile_content(content, ["first_name", "city"])
+    compiled = compile_content(content, ["first_name", "city"])
     assert compiled.links == ("https://example.com/june",)
 
 

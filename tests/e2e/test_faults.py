@@ -244,13 +244,13 @@ def _with_tables_on(disk: Path) -> Iterator[str]:
     with (
         postgres.running() as url,
         postgres.fresh_database(url) as database,
-        psycopg.connect(url.replace(f"//{postgres.OWNER}@", "//postgres@"), autocommit=True) as all,
+        psycopg.connect(url, user="postgres", autocommit=True) as master,
     ):
         owner = Server(url).owner
         os.chown(disk, owner.pw_uid, owner.pw_gid)
-        all.execute(sql.SQL("CREATE TABLESPACE small LOCATION {}").format(str(disk)))
+        master.execute(sql.SQL("CREATE TABLESPACE small LOCATION {}").format(str(disk)))
         name = sql.Identifier(urlsplit(database).path.strip("/"))
-        all.execute(sql.SQL("ALTER DATABASE {} SET TABLESPACE small").format(name))
+        master.execute(sql.SQL("ALTER DATABASE {} SET TABLESPACE small").format(name))
         yield database
 
 

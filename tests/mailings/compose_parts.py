@@ -8,7 +8,10 @@ from dataclasses import dataclass
 from email.message import EmailMessage
 from typing import Any, cast
 
-from goodstanding.mailings.mail.compose import Compiled, Content, Stamp, compile_content
+from goodstanding.mailings.mail.compose import compile_content
+from goodstanding.mailings.mail.content import Content
+from goodstanding.mailings.mail.rendering import Compiled
+from goodstanding.mailings.mail.slots import Stamp
 
 FOOTER = "{{ postal_address }} {{ unsubscribe_url }}"
 HTML_FOOTER = '<p>{{ postal_address }} <a href="{{ unsubscribe_url }}">leave</a></p>'

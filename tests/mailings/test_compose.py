@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from goodstanding.mailings.mail.compose import ContentError
+from goodstanding.mailings.mail.content import ContentError
 from tests.mailings.compose_parts import (
     FOOTER,
     HTML_FOOTER,

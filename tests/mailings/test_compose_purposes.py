@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from goodstanding.mailings.mail.compose import ContentError
 from goodstanding.mailings.mail.confirming import Confirm
+from goodstanding.mailings.mail.content import ContentError
 from tests.mailings.compose_parts import HTML_FOOTER, STAMP, compiled, rendered, text_of
 
 EVERY = {

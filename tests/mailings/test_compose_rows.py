@@ -5,11 +5,10 @@ from __future__ import annotations
 import html
 import re
 import time
-from collections.abc import Iterator, Mapping
 
 import pytest
 
-from goodstanding.mailings.mail.compose import ContentError, check_rows
+from goodstanding.mailings.mail.content import ContentError
 from tests.mailings.compose_parts import HTML_FOOTER, STAMP, compiled, rendered, text_of
 
 HOSTILE = [
@@ -41,10 +40,10 @@ def test_addresses_that_a_mail_must_not_lead_to(value: str) -> None:
     ):
         assert href(page, fields) == "#", page
     ready = compiled("url", html=f'<p>\n<a href="{{{{ url }}}}">x</a></p>{HTML_FOOTER}')
-    bad = check_rows(ready, [("ann@example.com", {"url": ""}), ("bob@example.com", fields)])
-    assert bad is not None
-    assert (bad.row, bad.recipient) == (2, "bob@example.com")
-    assert str(bad).startswith("row 2 (bob@example.com): html, line 2: the address would be ")
+    assert ready.problem({"url": ""}, "ann@example.com") is None
+    problem = ready.problem(fields, "bob@example.com")
+    assert problem is not None
+    assert problem.startswith("html, line 2: the address would be ")
 
 
 @pytest.mark.parametrize("value", FINE)
@@ -52,7 +51,7 @@ def test_addresses_that_survive(value: str) -> None:
     fields = {"url": value}
     assert html.unescape(href('<a href="{{ url }}">x</a>', fields)) == value
     ready = compiled("url", html=f'<a href="{{{{ url }}}}">x</a>{HTML_FOOTER}')
-    assert check_rows(ready, [("ann@example.com", fields)]) is None
+    assert ready.problem(fields, "ann@example.com") is None
 
 
 def test_addresses_whose_beginning_is_settled_are_left_alone() -> None:
@@ -61,7 +60,7 @@ def test_addresses_whose_beginning_is_settled_are_left_alone() -> None:
         html='<a href="https://example.com/?c={{ code }}&amp;d=1">x</a>'
         f'<a href="mailto:{{{{ code }}}}">y</a>{HTML_FOOTER}',
     )
-    assert check_rows(ready, [("ann@example.com", {"code": "javascript:x"})]) is None
+    assert ready.problem({"code": "javascript:x"}, "ann@example.com") is None
     shown = text_of(
         rendered({"code": "1:&2"}, html='<a href="https://a.example/{{ code }}">x</a>'
                  + HTML_FOOTER), "html",
@@ -112,27 +111,10 @@ def test_a_wrong_field_in_an_address_has_its_line() -> None:
         ("ann@example.com", {"name": "A", "note": "x" * 1_000_001}, "longer than 1,000,000"),
     ],
 )
-def test_the_first_bad_row_is_named(recipient: str, fields: dict[str, str], words: str) -> None:
+def test_a_row_that_cannot_be_sent(recipient: str, fields: dict[str, str], words: str) -> None:
     ready = compiled("name", "note", subject="{{ name }}", html=f"{{{{ note }}}}{HTML_FOOTER}")
-    good = ("eve@example.com", {"name": "Eve"})
-    assert check_rows(ready, [good, good]) is None
-    bad = check_rows(ready, [good, good, (recipient, fields), ("", {})])
-    assert bad is not None
-    assert bad.row == 3
-    assert words in str(bad)
-
-
-def test_an_audience_is_read_once_and_as_far_as_needed() -> None:
-    ready = compiled("name", subject="{{ name }}")
-
-    def rows() -> Iterator[tuple[str, Mapping[str, str]]]:
-        yield "ann@example.com", {"name": "Ann"}
-        yield "bob@example.com", {}
-        raise AssertionError("read on after the first bad row")
-
-    bad = check_rows(ready, rows())
-    assert bad is not None
-    assert bad.recipient == "bob@example.com"
+    assert ready.problem({"name": "Eve"}, "eve@example.com") is None
+    assert words in str(ready.problem(fields, recipient))
 
 
 def test_what_passes_can_be_rendered() -> None:
@@ -142,18 +124,16 @@ def test_what_passes_can_be_rendered() -> None:
         f'{{% for c in name %}}{{{{ c }}}}{{% endfor %}}<a href="{{{{ url }}}}">x</a>{HTML_FOOTER}',
     )  # fmt: skip
     for name in ("x", "\ud800", "\x00a", "{{ x }}", "a" * 5_000, "=?utf-8?q?x?=", "\u202e", "%s"):
-        row = ("ann@example.com", {"name": name, "url": "https://example.com/\ud800"})
-        assert check_rows(ready, [row]) is None
-        ready.render(row[1], row[0], STAMP)
+        fields = {"name": name, "url": "https://example.com/\ud800"}
+        assert ready.problem(fields, "ann@example.com") is None
+        ready.render(fields, "ann@example.com", STAMP)
 
 
 def test_checking_is_fast() -> None:
     ready = compiled(
         "name", "url", subject="{{ name }}", html=f'<a href="{{{{ url }}}}">{HTML_FOOTER}'
     )
-    rows = [
-        ("ann@example.com", {"name": f"A{n}", "url": "https://example.com"}) for n in range(5_000)
-    ]
+    rows = [{"name": f"A{n}", "url": "https://example.com"} for n in range(5_000)]
     began = time.perf_counter()
-    assert check_rows(ready, rows) is None
+    assert not any(ready.problem(fields, "ann@example.com") for fields in rows)
     assert time.perf_counter() - began < 1.0

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from goodstanding.mailings.mail import inlining
-from goodstanding.mailings.mail.compose import ContentError
+from goodstanding.mailings.mail.content import ContentError
 from tests.mailings.compose_parts import HTML_FOOTER, compiled, rendered, text_of
 
 

@@ -21,7 +21,8 @@ from goodstanding.mailings.handing.ahead import MOST_BYTES, Ahead
 from goodstanding.mailings.handing.hander import MOST_RECIPES, Hander, Hands, Job, Unfit
 from goodstanding.mailings.handing.process import Gone, HandingProcess
 from goodstanding.mailings.lanes import Lane
-from goodstanding.mailings.mail.compose import Content, Recipe
+from goodstanding.mailings.mail.compose import Recipe
+from goodstanding.mailings.mail.content import Content
 from tests.gateways.smtp_servers import HANG, Script
 
 

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from goodstanding.mailings.mail import merge, plaintext
-from goodstanding.mailings.mail.compose import ContentError
+from goodstanding.mailings.mail.content import ContentError
 from tests.mailings.compose_parts import HTML_FOOTER, STAMP, compiled, rendered, text_of
 
 LETTER = """<!DOCTYPE html><html lang="en"><head><title>June</title><style>

@@ -20,8 +20,11 @@ from goodstanding.ledger import bulk, models
 from goodstanding.mailings import lanes
 from goodstanding.mailings import models as rows
 from goodstanding.mailings.mail import compose, confirming, merge
-from goodstanding.mailings.mail.compose import Compiled, Recipe
+from goodstanding.mailings.mail.compose import Recipe
 from goodstanding.mailings.mail.confirming import Confirm
+from goodstanding.mailings.mail.content import OURS, ContentError
+from goodstanding.mailings.mail.content import Content as Mail
+from goodstanding.mailings.mail.rendering import Compiled
 from goodstanding.mailings.models import Content
 from goodstanding.mailings.outbox import Claim
 
@@ -88,7 +91,7 @@ def create(draft: Draft, now: int) -> int:
     known = fields() if draft.purpose in _OF_CONTACTS else {*fields(), *named_fields(draft)}
     try:
         compiled = compose.compile_content(mail, known)
-    except compose.ContentError as error:
+    except ContentError as error:
         problems.extend(error.problems)
     if problems:
         raise RefusedMailing(problems)
@@ -102,7 +105,7 @@ def create(draft: Draft, now: int) -> int:
         raise RefusedMailing([_taken(draft.name)]) from None
 
 
-def _keep(draft: Draft, mail: compose.Content, compiled: Compiled, now: int) -> int:
+def _keep(draft: Draft, mail: Mail, compiled: Compiled, now: int) -> int:
     mailing = models.Mailing.objects.create(
         name=draft.name, purpose=draft.purpose, topic=draft.topic, channel="email"
     )
@@ -255,7 +258,7 @@ def _compiled(content: Content, recipe: Recipe) -> Compiled:
         raise RefusedMailing([f"there is no lane {content.lane!r}"])
     try:
         return recipe.compiled(dkim_signer(settings.OPTIONS))
-    except compose.ContentError as error:
+    except ContentError as error:
         raise RefusedMailing(error.problems) from error
 
 
@@ -326,14 +329,14 @@ def merge_fields(claims: Sequence[Claim]) -> dict[int, dict[str, str]]:
 def needed_fields(draft: Draft) -> set[str]:
     """The merge fields that the draft shows as they are and that no contact brings."""
     named = named_fields(draft)
-    known = {*named, *compose.OURS}
+    known = {*named, *OURS}
     shown = {
         part.name
         for source in (draft.subject, draft.html or "", draft.text or "")
         for part in merge.parse(source, known, markup=False).parts
         if isinstance(part, merge.Field) and not confirming.is_field(part.name)
     }
-    return shown - compose.OURS - set(fields())
+    return shown - OURS - set(fields())
 
 
 def contact_fields(contacts: Collection[int]) -> dict[int, Mapping[str, str]]:
@@ -367,10 +370,10 @@ def _merge_fields(row: tuple[Any, ...]) -> Mapping[str, str]:
     return {**said, "first_name": row[1], "last_name": row[2], "company": row[3]}
 
 
-def written(draft: Draft) -> compose.Content:
+def written(draft: Draft) -> Mail:
     """The draft's mail as it would be composed, with what the settings say."""
     options = settings.OPTIONS
-    return compose.Content(
+    return Mail(
         from_address=draft.from_address or options.sender_address,
         from_name=draft.from_name or options.sender_name,
         reply_to=draft.reply_to,

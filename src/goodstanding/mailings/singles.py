@@ -19,7 +19,7 @@ from goodstanding.ledger import asking, models
 from goodstanding.ledger.policy import active_policy
 from goodstanding.ledger.recording import record
 from goodstanding.mailings import contents, domains, lanes, outbox, planning
-from goodstanding.mailings.mail.compose import Compiled
+from goodstanding.mailings.mail.rendering import Compiled
 from goodstanding.mailings.models import Content, Course, Message
 
 LONGEST_KEY: Final = 150

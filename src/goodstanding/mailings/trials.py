@@ -21,7 +21,7 @@ from goodstanding.ledger import asking
 from goodstanding.mailings import contents, lanes
 from goodstanding.mailings.contents import Draft
 from goodstanding.mailings.lanes import Lane
-from goodstanding.mailings.mail.compose import Compiled
+from goodstanding.mailings.mail.rendering import Compiled
 from goodstanding.mailings.mail.stamps import Stamp
 
 SAMPLES: Final = {"first_name": "Ann", "last_name": "Example", "company": "Example Ltd"}

@@ -18,10 +18,13 @@ import msgspec
 
 from goodstanding.core import addresses
 from goodstanding.mailings.mail import compose, confirming, links, mime, plaintext
+from goodstanding.mailings.mail.content import BULK, UNSUBSCRIBE, ContentError
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
 
+    from goodstanding.mailings.mail.content import Content
+    from goodstanding.mailings.mail.rendering import Compiled
     from goodstanding.mailings.mail.signing import Signer
 
 Severity = Literal["refused", "objection", "advice"]
@@ -81,7 +84,7 @@ class _Found(NamedTuple):
     said: Mapping[str, Any] = MappingProxyType({})
 
 
-def lint(content: compose.Content, setting: Setting, fields: Collection[str]) -> list[Finding]:
+def lint(content: Content, setting: Setting, fields: Collection[str]) -> list[Finding]:
     """Everything that would be objected to, the gravest first.
 
     ``fields``: the merge fields that recipients have.
@@ -107,10 +110,10 @@ def _said(found: _Found) -> str:
     return RULES.rules[found.rule].says.format_map(found.said)
 
 
-def _all(content: compose.Content, setting: Setting, fields: Collection[str]) -> Iterator[_Found]:
+def _all(content: Content, setting: Setting, fields: Collection[str]) -> Iterator[_Found]:
     try:
         compiled = compose.compile_content(content, fields)
-    except compose.ContentError as error:
+    except ContentError as error:
         for problem in error.problems:
             place, line, text = _placed(problem)
             yield _Found("content", place, line, {"problem": text})
@@ -119,7 +122,7 @@ def _all(content: compose.Content, setting: Setting, fields: Collection[str]) ->
     yield from _in_sender(content, setting)
     yield from _in_subject(content.subject)
     if content.html is not None:
-        counted = content.purpose in compose.BULK
+        counted = content.purpose in BULK
         yield from _in_html(content.html, setting.base_url if counted else "")
         if content.text is None:
             yield _Found("no_text", "text")
@@ -137,9 +140,9 @@ def _placed(problem: str) -> tuple[str, int | None, str]:
     return match[1], int(match[2]) if match[2] else None, match[3]
 
 
-def _in_sender(content: compose.Content, setting: Setting) -> Iterator[_Found]:
+def _in_sender(content: Content, setting: Setting) -> Iterator[_Found]:
     base = urlsplit(setting.base_url)
-    if content.purpose in compose.BULK and base.scheme != "https":
+    if content.purpose in BULK and base.scheme != "https":
         yield _Found("no_one_click", "settings", None, {"url": setting.base_url})
     if _is_local(base.hostname or ""):
         yield _Found("unreachable", "settings", None, {"host": base.hostname})
@@ -191,9 +194,7 @@ def _in_subject(template: str) -> Iterator[_Found]:
         yield _Found("long_subject", "subject", None, said)
 
 
-def _in_message(
-    compiled: compose.Compiled, content: compose.Content, fields: Collection[str]
-) -> Iterator[_Found]:
+def _in_message(compiled: Compiled, content: Content, fields: Collection[str]) -> Iterator[_Found]:
     """What only the finished message shows: every style inlined, every link rewritten."""
     size = compiled.size(dict.fromkeys(fields, "x" * 10))
     if size > RULES.clipped_at:
@@ -211,7 +212,7 @@ def _in_message(
 
 
 _SEEN: Final = {
-    **dict.fromkeys(compose.BULK, ("hidden_unsubscribe", compose.UNSUBSCRIBE)),
+    **dict.fromkeys(BULK, ("hidden_unsubscribe", UNSUBSCRIBE)),
     confirming.PURPOSE: ("hidden_confirm", rf"{confirming.FIELD}(?:_\w+)?"),
 }
 """The link that nobody may miss, by purpose."""
