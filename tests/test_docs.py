@@ -25,6 +25,7 @@ from goodstanding.core import policy_files, vocabularies
 from goodstanding.core.categories import CATEGORIES
 from goodstanding.core.events import KINDS
 from goodstanding.core.gate import REASONS
+from goodstanding.core.keywords import LANGUAGES
 from goodstanding.core.policies import UNITS, Span
 from goodstanding.core.standings import STATUSES
 from goodstanding.core.vocabularies import Vocabulary
@@ -181,8 +182,8 @@ def _settings(said: Any, within: str = "") -> Iterator[tuple[str, str]]:
         elif isinstance(value, bool):
             yield key, "yes" if value else "no"
         elif isinstance(value, Span):
-            whole_days = value % UNITS["d"] == 0
-            yield key, f"{value // UNITS['d']} d" if whole_days else f"{value // UNITS['h']} h"
+            unit = next(unit for unit in ("d", "h", "m") if value % UNITS[unit] == 0)
+            yield key, f"{value // UNITS[unit]} {unit}"
         else:
             yield key, "off" if value is None else str(value)
 
@@ -219,6 +220,24 @@ def lines(*said: str) -> str:
     return "<br>".join(said)
 
 
+SHOWN_WORDS = 6
+
+
+def keywords() -> str:
+    """Some words of each language, as the data has them."""
+
+    def some(words: tuple[str, ...]) -> str:
+        return ", ".join(words[:SHOWN_WORDS]) + (" …" if len(words) > SHOWN_WORDS else "")
+
+    return table(
+        *("language", "opts out", "opts in again", "asks"),
+        rows=(
+            (f"`{language}`", some(words.stop), some(words.start), some(words.help))
+            for language, words in LANGUAGES.items()
+        ),
+    )
+
+
 def filters() -> str:
     from goodstanding.mailings.mail.merge import FILTERS
 
@@ -229,7 +248,7 @@ MAKERS: dict[str, Callable[[], str]] = {
     each.__name__: each
     for each in (
         *(categories, statuses, responses, reasons, kinds, filters),
-        *(every_vocabulary, presets),
+        *(every_vocabulary, presets, keywords),
     )
 }
 

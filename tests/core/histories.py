@@ -29,6 +29,7 @@ MAILINGS = {
     "receipt": "transactional",
     "welcome": "confirmation",
     "note": "one_off",
+    "goodbye": "acknowledgement",
 }
 TOPICS = ("news", "offers")
 CATEGORIES = (

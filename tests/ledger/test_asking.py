@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 
 import pytest
 from django.db import connection, transaction
@@ -16,11 +17,12 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 NOW = START + 50 * DAY
 ANA = Address("email", "ana@example.com")
+NUMBER = Address("sms", "+34600000001")
 
 
-def heard(kind: str, at: int = NOW - DAY, **said: object) -> None:
+def heard(kind: str, at: int = NOW - DAY, of: Address = ANA, **said: object) -> None:
     detail = said.pop("detail", {})
-    event = Event(kind, at, ANA, "api", detail=detail, **said)  # type: ignore[arg-type]
+    event = Event(kind, at, of, "api", detail=detail, **said)  # type: ignore[arg-type]
     assert not recording.record([event], NOW).refused
 
 
@@ -29,12 +31,12 @@ def ask(purpose: str, topic: str | None = None, now: int = NOW) -> str | None:
         return asking.refusal(ANA, purpose, topic, now)
 
 
-def plan(purpose: str, mailing: str) -> str | None:
+def plan(purpose: str, mailing: str, address: Address = ANA) -> str | None:
     """Ask, and plan where it may go."""
     with transaction.atomic():
-        reason = asking.refusal(ANA, purpose, None, NOW)
+        reason = asking.refusal(address, purpose, None, NOW)
         if reason is None:
-            heard("planned", NOW, mailing=mailing, purpose=purpose)
+            heard("planned", NOW, address, mailing=mailing, purpose=purpose)
         return reason
 
 
@@ -60,23 +62,29 @@ def test_time_that_nobody_has_folded_yet_counts() -> None:
     assert ask("confirmation", now=NOW + 2 * DAY) is None
 
 
-def test_ten_requests_at_once_are_three() -> None:
-    heard("opted_in", detail={"how": "form"})
+def at_once(count: int, call: Callable[[int], str | None]) -> list[str | None]:
+    """What each of so many calls gave back that began together."""
     answers: list[str | None] = []
-    start = threading.Barrier(10)
+    start = threading.Barrier(count)
 
     def work(number: int) -> None:
         try:
             start.wait(30)
-            answers.append(plan("confirmation", f"ask-{number}"))
+            answers.append(call(number))
         finally:
             connection.close()
 
-    threads = [threading.Thread(target=work, args=(number,)) for number in range(10)]
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(count)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join(60)
+    return answers
+
+
+def test_ten_requests_at_once_are_three() -> None:
+    heard("opted_in", detail={"how": "form"})
+    answers = at_once(10, lambda number: plan("confirmation", f"ask-{number}"))
     assert sorted(answers, key=str) == [None] * 3 + ["limit_reached"] * 7
     assert models.Address.objects.get().blocks_confirmation is None, "those planned may go"
 
@@ -87,6 +95,14 @@ def test_one_that_was_skipped_makes_room() -> None:
     assert plan("confirmation", "b") == "limit_reached"
     heard("skipped", NOW + HOUR, mailing="a", detail={"reason": "blocked"})
     assert plan("confirmation", "c") is None
+
+
+def test_of_ten_acknowledgements_at_once_one_goes() -> None:
+    recording.record([Event("opted_out", NOW - HOUR // 60, NUMBER, "api")], NOW)
+    answers = at_once(10, lambda number: plan("acknowledgement", f"goodbye-{number}", NUMBER))
+    assert sorted(answers, key=str) == [None] + ["opted_out"] * 9
+    assert models.Address.objects.get().blocks_acknowledgement is None, "that one may go"
+    models.Delivery.objects.get()
 
 
 def test_what_is_asked_wrongly_is_an_error() -> None:

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
 import pytest
 from django.db import connection, transaction
 
-from goodstanding.core import memory, policy_files, registers
+from goodstanding.core import acknowledging, memory, policy_files, registers
 from goodstanding.core.events import KINDS
 from goodstanding.core.gate import PURPOSES, REASONS
 from goodstanding.core.memory import Memory
-from goodstanding.core.policies import FrequencyCap, Policy, Span
+from goodstanding.core.policies import Acknowledgement, FrequencyCap, Policy, Span
 from goodstanding.core.registers import Registers
 from goodstanding.core.standings import Delivery, Standing, stand
 from goodstanding.ledger import accounts, bulk, gate, models, recording
@@ -25,6 +25,8 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 DEFAULT = policy_files.load("default")
 CAPPED = msgspec.structs.replace(DEFAULT, frequency_cap=FrequencyCap(1, Span.parse("9d")))
+PATIENT = msgspec.structs.replace(DEFAULT, acknowledgement=Acknowledgement(Span.parse("20d")))
+"""Acknowledges what was said days ago: the moments of the histories lie days apart."""
 BATCH = 20_000
 NOW = MOMENTS[-4]
 
@@ -82,11 +84,14 @@ def make(count: int) -> list[Account]:
 
 
 @pytest.mark.parametrize(
-    ("policy", "standings"), [(DEFAULT, 80_000), (CAPPED, 20_000)], ids=["default", "capped"]
+    ("policy", "standings"),
+    [(DEFAULT, 60_000), (CAPPED, 20_000), (PATIENT, 20_000)],
+    ids=["default", "capped", "patient"],
 )
 def test_sql_and_core_agree_on_a_hundred_thousand_standings(policy: Policy, standings: int) -> None:
     addresses = bulk.Table(models.Address, ("id", "channel", "value"))
     refusals: Counter[tuple[str, str]] = Counter()
+    bars: set[str | None] = set()
     made = make(standings)
     for start in range(0, standings, BATCH):
         part = made[start : start + BATCH]
@@ -94,6 +99,7 @@ def test_sql_and_core_agree_on_a_hundred_thousand_standings(policy: Policy, stan
             addresses.insert(cursor, [(each.id, each.channel, each.value) for each in part])
             accounts.settle(cursor, part, policy, NOW)
         expected = {each.id: standing_of(each, policy) for each in part}
+        bars.update(each.bar for each in expected.values())
         for topic in (None, *TOPICS, "never heard of"):
             answers = asked(topic, start, start + BATCH)
             assert answers == {
@@ -108,7 +114,8 @@ def test_sql_and_core_agree_on_a_hundred_thousand_standings(policy: Policy, stan
                     if place is not None
                 )
     assert len(refusals) > 30, "too little of what may refuse was met"
-    assert ("sequence", "limit_reached") in refusals or policy is DEFAULT
+    assert ("sequence", "limit_reached") in refusals or policy is not CAPPED
+    assert bars == {None, *get_args(acknowledging.Bar)}
 
 
 def standing_of(account: Account, policy: Policy) -> Standing:

@@ -67,10 +67,12 @@ def test_a_stop_is_stored_as_it_was_and_as_the_persons_word() -> None:
     assert models.MailingTally.objects.get(name="unsubscribed").count == 1
 
 
-def test_every_purpose_is_refused_after_it() -> None:
+def test_every_purpose_is_refused_after_it_save_its_acknowledgement() -> None:
     record(event("opted_in", NOW - MINUTE), reply("STOP"))
     row = models.Address.objects.get()
-    assert {getattr(row, f"blocks_{each}") for each in PURPOSES} == {ORDER["opted_out"]}
+    refused = {each for each in PURPOSES if getattr(row, f"blocks_{each}") == ORDER["opted_out"]}
+    assert refused == {*PURPOSES} - {"acknowledgement"}
+    assert row.blocks_acknowledgement is None
 
 
 def test_the_mailing_s_topic_is_not_all_that_is_left() -> None:

@@ -24,7 +24,7 @@ from django.conf import settings
 from goodstanding.contacts.models import ContactAddress
 from goodstanding.core.addresses import Address, MalformedAddress, normalise
 from goodstanding.core.events import Event
-from goodstanding.core.gate import PURPOSES
+from goodstanding.core.gate import ONLY_BY, PURPOSES
 from goodstanding.core.history import fold
 from goodstanding.ledger import accounts, models, rebuilding, recording
 from tests.cli.conftest import Ran
@@ -162,7 +162,9 @@ class Scenario:
 
     def refusals(self, who: str, day: float | None = None, *more: str) -> dict[str, str]:
         """The reason for each purpose that may not be sent there."""
-        asked = {purpose: self.refusal(who, day, purpose, *more) for purpose in PURPOSES}
+        channel = "sms" if who.startswith("+") else "email"
+        purposes = [each for each in PURPOSES if ONLY_BY.get(each, channel) == channel]
+        asked = {purpose: self.refusal(who, day, purpose, *more) for purpose in purposes}
         return {purpose: reason for purpose, reason in asked.items() if reason}
 
     def delivery(self, who: str, mailing: str, day: float | None = None, *more: str) -> Any:

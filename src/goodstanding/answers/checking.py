@@ -8,6 +8,7 @@ import msgspec
 
 from goodstanding.answers import grounds, known
 from goodstanding.answers.words import span, words
+from goodstanding.core import acknowledging
 from goodstanding.core.addresses import Address
 from goodstanding.core.history import History
 from goodstanding.core.policies import Policy
@@ -42,7 +43,8 @@ def check(
     """
     policy = policy or active_policy()
     for address, history in known.of(addresses, at):
-        standing = history.standing(policy, now if at is None else at)
+        # One that waits to be sent may be the last that there is room for.
+        standing = history.standing(policy, now if at is None else at, planning=True)
         blocks = standing.topics.get(topic, standing.blocks) if topic else standing.blocks
         reason = blocks[purpose]
         yield Checked(
@@ -64,6 +66,8 @@ def _sentence(
     standing: Standing,
     policy: Policy,
 ) -> str:
+    if purpose == acknowledging.PURPOSE and reason == acknowledging.refusal(standing.bar):
+        return _of_acknowledging(history, standing, policy)
     if reason is not None:
         ground = grounds.of_refusal(reason, history, standing, policy, topic)
         return " ".join([f"Refused: {ground}.", *_limit(reason, purpose, policy)])
@@ -74,6 +78,19 @@ def _sentence(
         although = words().grounds["although"].format(policy=policy.name, ground=ground)
         return f"Allowed: {although}."
     return f"Allowed: {ground}."
+
+
+def _of_acknowledging(history: History, standing: Standing, policy: Policy) -> str:
+    """Where nothing else refuses: whether there is an opt-out to acknowledge."""
+    if standing.bar is None:
+        ground = grounds.of_consent(history, standing, policy, None)
+        said = f"Allowed: {ground}."
+    else:
+        said = f"Refused: {grounds.of_bar(standing.bar, history)}."
+        if standing.bar not in ("acknowledged", "too_late"):
+            return said
+    within = span(policy.acknowledgement.within)
+    return f"{said} {words().policy['acknowledgement'].format(policy=policy.name, span=within)}"
 
 
 def _limit(reason: str, purpose: str, policy: Policy) -> Iterator[str]:

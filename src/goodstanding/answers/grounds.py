@@ -9,6 +9,7 @@ import msgspec
 
 from goodstanding.answers.words import words
 from goodstanding.core import consent, failures
+from goodstanding.core.acknowledging import Bar
 from goodstanding.core.history import History
 from goodstanding.core.policies import Policy
 from goodstanding.core.registers import Registers, Said
@@ -68,6 +69,14 @@ def of_refusal(
     """What the gate's reason rests on."""
     find = _BY_REASON.get(reason)
     return find(_Case(history, standing, policy, topic)) if find else Ground(reason)
+
+
+def of_bar(bar: Bar, history: History) -> Ground:
+    """What bars an acknowledgement of the opt-out."""
+    registers = history.registers
+    if bar == "by_the_carrier":
+        return _said(bar, registers.carrier_opted_out)
+    return _said(bar, consent.general(registers).said)
 
 
 def of_consent(history: History, standing: Standing, policy: Policy, topic: str | None) -> Ground:

@@ -13,7 +13,7 @@ from goodstanding.core.addresses import Address
 from goodstanding.core.annulments import Predicates, is_annulled
 from goodstanding.core.categories import CATEGORIES
 from goodstanding.core.events import Event, key_of
-from goodstanding.core.gate import Blocks
+from goodstanding.core.gate import ONLY_BY, Blocks
 from goodstanding.core.history import History
 from goodstanding.core.memory import disposition_of
 from goodstanding.core.policies import Policy
@@ -67,7 +67,7 @@ def explain(
             *_consent_alone(standing),
             *_in_vain(history),
             *_annulled(len(events) - len(said)),
-            *_gate(standing),
+            *_gate(standing, address.channel),
         ]
     )
 
@@ -229,15 +229,16 @@ def _in_vain(history: History) -> Iterator[str]:
             yield _note("opted_in_while_locked", when=in_words(given.at))
 
 
-def _gate(standing: Standing) -> Iterator[str]:
-    yield from _purposes(standing.blocks)
+def _gate(standing: Standing, channel: str) -> Iterator[str]:
+    yield from _purposes(standing.blocks, channel)
     for topic, blocks in standing.topics.items():
         if blocks != standing.blocks:
-            yield _note("of_topic", topic=topic) + " ".join(_purposes(blocks))
+            yield _note("of_topic", topic=topic) + " ".join(_purposes(blocks, channel))
 
 
-def _purposes(blocks: Blocks) -> Iterator[str]:
+def _purposes(blocks: Blocks, channel: str) -> Iterator[str]:
     refused: dict[str, list[str]] = {}
+    blocks = {each: blocks[each] for each in blocks if ONLY_BY.get(each, channel) == channel}
     for purpose, reason in blocks.items():
         if reason is not None:
             refused.setdefault(reason, []).append(purpose)

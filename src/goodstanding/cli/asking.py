@@ -26,7 +26,10 @@ def check(
     addresses: Addresses,
     purpose: Annotated[
         str,
-        typer.Option(help="broadcast, sequence, one_off, transactional or confirmation."),
+        typer.Option(
+            help="broadcast, sequence, one_off, transactional, confirmation; or acknowledgement, of"
+            " an opt-out, by SMS."
+        ),
     ] = "broadcast",
     topic: Annotated[str | None, typer.Option(help="What it is about.")] = None,
     at: At = None,

@@ -77,6 +77,10 @@ def template(
     Example: goodstanding template please-confirm --purpose confirmation --subject "One click more"
     --html confirm.html --confirm "name=news,topic=news,url=https://example.com/thanks"
     """
+    from goodstanding.core.gate import ONLY_BY
+
+    if ONLY_BY.get(purpose) == "sms":
+        raise BadInput(f"An {purpose} goes by SMS only, and nothing sends SMS yet.")
     if purpose not in PURPOSES:
         raise BadInput(f"--purpose is one of {', '.join(PURPOSES)}, not {purpose!r}.")
     if confirm and purpose != "confirmation":

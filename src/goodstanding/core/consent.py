@@ -73,6 +73,16 @@ def asked_at(registers: Registers) -> int | None:
     return max((word.asked.at for word in words if word.asked is not None), default=None)
 
 
+def let_in_at(registers: Registers) -> int | None:
+    """When somebody last said that the person may be written to, on anything (microseconds).
+
+    What an import says is too weak to count.
+    """
+    words = [registers.person, *registers.topics.values()]
+    said = [each for word in words for each in (word.opted_in, word.confirmed)]
+    return max((each.at for each in (*said, _effective(registers)) if each), default=None)
+
+
 def is_claim(word: Word, registers: Registers) -> bool:
     """Whether the person is allowed only by what others say that they agreed to."""
     said = word.said

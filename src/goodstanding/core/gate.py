@@ -12,6 +12,7 @@ from goodstanding.core import data
 class _Table(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     reasons: tuple[str, ...]
     purposes: tuple[str, ...]
+    only_by: dict[str, str]
 
 
 _TABLE: Final = data.load("reasons.toml", _Table)
@@ -20,6 +21,9 @@ REASONS: Final = _TABLE.reasons
 """Why a send is refused, in the gate's order."""
 
 PURPOSES: Final = _TABLE.purposes
+
+ONLY_BY: Final = _TABLE.only_by
+"""Purposes that go by one channel only, and that channel."""
 
 PURPOSE_ORDER: Final = {purpose: place for place, purpose in enumerate(("", *PURPOSES))}
 """Of two purposes said of one mailing the later stands; none said: an empty text, the first."""

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from goodstanding.core.standings import Delivery
 
 _CAPPED: Final = ("broadcast", "sequence")
-_TRYING: Final = ("transactional", "confirmation")
+_TRYING: Final = ("transactional", "confirmation", "acknowledgement")
 """Purposes whose messages go to a soft-stopped address."""
 
 
@@ -77,7 +77,7 @@ def tried_lately(
         at = each.memory.sent_at
         if response.name == "deferred" and not planning:
             continue
-        if at is None and planning and each.purpose in _TRYING and _waits(response):
+        if at is None and planning and each.purpose in _TRYING and waits(response):
             at = each.memory.waiting_since
         if at is not None:
             tried.append(at)
@@ -105,7 +105,7 @@ class Asking:
             if each.purpose != "confirmation":
                 continue
             at = each.memory.gone_at
-            if at is None and planning and _waits(response):
+            if at is None and planning and waits(response):
                 at = each.memory.waiting_since
             if at is not None:
                 self._requests.append(at)
@@ -146,6 +146,6 @@ def _reached(times: list[int], most: int, within: int, clock: Clock) -> bool:
     return not clock.has_come(sorted(times)[-most] + within)
 
 
-def _waits(response: Response) -> bool:
+def waits(response: Response) -> bool:
     """Whether it has still to leave."""
     return response.group == "preparing" or response.name == "deferred"

@@ -116,6 +116,12 @@ class Confirmation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     imported_every: Span
 
 
+class Acknowledgement(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The one message by SMS that acknowledges an opt-out: how long after it that may go."""
+
+    within: Span
+
+
 class FrequencyCap(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How many mailings one address gets in a time; 0 mails: any number."""
 
@@ -187,6 +193,7 @@ class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True, dict=True)
     one_off: OneOff
     transactional: Transactional
     confirmation: Confirmation
+    acknowledgement: Acknowledgement
     frequency_cap: FrequencyCap
     duplicates: Duplicates
     lanes: Lanes

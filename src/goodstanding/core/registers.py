@@ -46,7 +46,8 @@ class Registers(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     ``complaints`` and ``withdrawn`` are by mailing, ``""`` where none was named: a withdrawal
     takes back the complaint about the same mailing only. ``admin_opted_ins`` and ``locks`` (locked
     and unlocked) are the latest few, oldest first: an operator's opt-in while the address was
-    locked has no effect, so an earlier one must still be known.
+    locked has no effect, so an earlier one must still be known. ``carrier_opted_out`` is the last
+    opt-out that a carrier told us of: it is the person's word too, and stands there beside others.
     """
 
     person: Consent = Consent()
@@ -62,6 +63,7 @@ class Registers(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     blocked: Said | None = None
     unblocked: Said | None = None
     locks: tuple[Said, ...] = ()
+    carrier_opted_out: Said | None = None
     engaged: Said | None = None
     machine_opened: Said | None = None
 
@@ -177,7 +179,10 @@ def _hear_person(
         return _consent(registers, topic, Consent(opted_out=Said(at, kind, key)))
     if kind == "bounced" and detail.get("category") == "carrier_opted_out":
         # The carrier knows nothing of our topics: it stops everything.
-        return _consent(registers, None, Consent(opted_out=Said(at, "opted_out", key)))
+        said = Said(at, "opted_out", key)
+        by_carrier = latest(registers.carrier_opted_out, said)
+        registers = _set(registers, "carrier_opted_out", by_carrier)
+        return _consent(registers, None, Consent(opted_out=said))
     return registers
 
 
@@ -221,7 +226,7 @@ def join(one: Registers, other: Registers) -> Registers:
         locks=_latest_few(one.locks, other.locks),
         **{
             field: latest(getattr(one, field), getattr(other, field))
-            for field in (*_FIELDS, "engaged", "machine_opened")
+            for field in (*_FIELDS, "carrier_opted_out", "engaged", "machine_opened")
         },
     )
 

@@ -11,7 +11,8 @@ from typing import Final, Literal
 
 import msgspec
 
-from goodstanding.core import consent, data, failures, limits
+from goodstanding.core import acknowledging, consent, data, failures, limits
+from goodstanding.core.acknowledging import Bar
 from goodstanding.core.consent import Word
 from goodstanding.core.gate import PURPOSES, Blocks, first
 from goodstanding.core.limits import Asking, Clock
@@ -60,7 +61,8 @@ class Standing(msgspec.Struct, frozen=True, gc=False):
     that made it, where one did; ``category``: of the bounce that made it. ``blocks``: what refuses
     each purpose; ``topics``: the same for each topic on which the person had a word of their own.
     ``consent``: the status that consent alone would give. ``streak``: soft outcomes in a row.
-    ``responses``: of the deliveries, in the order given. ``due_at``: when time alone changes
+    ``bar``: what bars an acknowledgement of the opt-out. ``responses``: of the deliveries, in the
+    order given. ``due_at``: when time alone changes
     something next (microseconds).
     """
 
@@ -74,6 +76,7 @@ class Standing(msgspec.Struct, frozen=True, gc=False):
     consent: str
     streak: int
     engaged_at: int | None
+    bar: Bar | None
     responses: tuple[Response, ...]
     due_at: int | None
 
@@ -138,10 +141,15 @@ def stand(
         deliveries, judged, policy, clock, planning=planning
     )
     asking = Asking(registers, deliveries, judged, policy, clock, planning=planning)
+    bar = acknowledging.bar(
+        registers, deliveries, judged, policy, channel, clock, planning=planning
+    )
+    # That follows from the word on everything, whatever was said of a topic.
+    unacknowledged = acknowledging.refusal(bar)
 
     def blocks(decides: Word, said: Consent | None = None) -> Blocks:
         unasked = asking.refusal(decides, said)
-        return _blocks(decides.refusal, refusals, held, unasked, policy, channel)
+        return _blocks(decides.refusal, refusals, held, unasked, unacknowledged, policy, channel)
 
     return Standing(
         status=shown.status,
@@ -157,6 +165,7 @@ def stand(
         consent=word.status,
         streak=len(streak.sent),
         engaged_at=registers.engaged.at if registers.engaged else None,
+        bar=bar,
         responses=responses,
         due_at=clock.due_at,
     )
@@ -273,12 +282,13 @@ def _blocks(
     refusals: set[str],
     held: bool,
     unasked: str | None,
+    unacknowledged: str | None,
     policy: Policy,
     channel: str,
 ) -> Blocks:
     """What refuses each purpose (design, section 5, the gate by purpose)."""
     if refusal is None and not refusals:
-        return {**_OPEN, "confirmation": unasked}
+        return {**_OPEN, "confirmation": unasked, "acknowledgement": unacknowledged}
     opted_out = refusal if channel == "sms" and refusal == "opted_out" else None
     complaints = refusals & {"complained", "spam_reported"}
     unreachable = refusals & {"invalid_address", "hard_bounced", "blocked"}
@@ -295,5 +305,6 @@ def _blocks(
         "one_off": first(one_off_word, *complaints, *unreachable, *stopped),
         "transactional": first(opted_out, *unreachable, *(stopped if held else ())),
         "confirmation": first(opted_out, unasked, *unreachable, *(refusals & {"locked"})),
+        "acknowledgement": first(unacknowledged, *complaints, *unreachable),
     }
     return {purpose: said[purpose] for purpose in PURPOSES}

@@ -34,6 +34,7 @@ class Address(models.Model):
     blocks_one_off = models.SmallIntegerField(null=True)
     blocks_transactional = models.SmallIntegerField(null=True)
     blocks_confirmation = models.SmallIntegerField(null=True)
+    blocks_acknowledgement = models.SmallIntegerField(null=True)
 
     class Meta:
         constraints = [
@@ -63,6 +64,7 @@ class TopicStanding(models.Model):
     blocks_one_off = models.SmallIntegerField(null=True)
     blocks_transactional = models.SmallIntegerField(null=True)
     blocks_confirmation = models.SmallIntegerField(null=True)
+    blocks_acknowledgement = models.SmallIntegerField(null=True)
 
 
 class Mailing(models.Model):

@@ -15,7 +15,7 @@ from django.db.models import Max
 
 from goodstanding.config.options import dkim_signer
 from goodstanding.contacts.models import Contact, ContactList
-from goodstanding.core.gate import PURPOSES
+from goodstanding.core.gate import ONLY_BY, PURPOSES
 from goodstanding.ledger import bulk, models
 from goodstanding.mailings import lanes
 from goodstanding.mailings import models as rows
@@ -179,6 +179,10 @@ def _purpose_problems(draft: Draft) -> list[str]:
     problems = []
     if draft.purpose not in PURPOSES:
         problems.append(f"a purpose is one of {', '.join(PURPOSES)}, not {draft.purpose!r}")
+    elif ONLY_BY.get(draft.purpose, "email") != "email":
+        problems.append(
+            f"{draft.purpose} goes by {ONLY_BY[draft.purpose]} only, and this is a mail"
+        )
     if (draft.purpose == "one_off") != (draft.author is not None):
         problems.append("a one-off, and nothing else, has an author: the person who writes it")
     if draft.author is not None and not _is_plain(draft.author, LONGEST_NAME):

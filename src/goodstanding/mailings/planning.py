@@ -29,7 +29,13 @@ _DUPLICATE: Final = ORDER["duplicate"]
 _NO_ADDRESS: Final = ORDER["no_address"]
 _CONTROL: Final = ORDER["control_group"]
 
-_PRIORITIES: Final = {"transactional": 0, "confirmation": 0, "one_off": 1, "sequence": 2}
+_PRIORITIES: Final = {
+    "transactional": 0,
+    "confirmation": 0,
+    "acknowledgement": 0,
+    "one_off": 1,
+    "sequence": 2,
+}
 """Who waits for a mail overtakes those who do not; broadcasts come last."""
 
 _LAST: Final = 3

@@ -106,6 +106,7 @@ class Migration(migrations.Migration):
                 ("blocks_one_off", models.SmallIntegerField(null=True)),
                 ("blocks_transactional", models.SmallIntegerField(null=True)),
                 ("blocks_confirmation", models.SmallIntegerField(null=True)),
+                ("blocks_acknowledgement", models.SmallIntegerField(null=True)),
             ],
             options={
                 "indexes": [
@@ -252,6 +253,7 @@ class Migration(migrations.Migration):
                 ("blocks_one_off", models.SmallIntegerField(null=True)),
                 ("blocks_transactional", models.SmallIntegerField(null=True)),
                 ("blocks_confirmation", models.SmallIntegerField(null=True)),
+                ("blocks_acknowledgement", models.SmallIntegerField(null=True)),
                 (
                     "address",
                     models.ForeignKey(
