@@ -99,8 +99,10 @@ def test_another_reading_of_the_same_words_is_no_contradiction() -> None:
     text = {"text": "552 5.2.2 mailbox full"}
     bounced = event("bounced", mailing="m", key="1", detail={**text, "category": "mailbox_full"})
     reread = event("bounced", mailing="m", key="1", detail={**text, "category": "undetermined"})
+    forwarded = {**text, "category": "forwarding_failed", "read_as": {"category": "mailbox_full"}}
+    elsewhere = event("bounced", mailing="m", key="1", detail=forwarded)
     record(bounced)
-    assert record(reread).repeated == 1
+    assert [record(each).repeated for each in (reread, elsewhere)] == [1, 1]
     assert models.Delivery.objects.get().category == "mailbox_full"
 
 

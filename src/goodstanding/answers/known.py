@@ -9,12 +9,12 @@ from django.db import connection
 from django.db.backends.utils import CursorWrapper
 
 from goodstanding.core.addresses import Address
-from goodstanding.core.annulments import Predicates
+from goodstanding.core.annulments import Holding
 from goodstanding.core.events import Event
 from goodstanding.core.history import DeliveryKey, History, Remembered, fold
 from goodstanding.ledger import accounts, annulments, lookup
 from goodstanding.ledger.accounts import Account, Row
-from goodstanding.ledger.rebuilding import history
+from goodstanding.ledger.rebuilding import history_as_read
 
 BATCH: Final = 500
 """Addresses that are loaded at once."""
@@ -30,26 +30,21 @@ def of(wanted: Sequence[Address], at: int | None = None) -> Iterator[tuple[Addre
         ids = lookup.address_ids(batch)
         with connection.cursor() as cursor:
             loaded = accounts.load(cursor, ids.values(), lock=False)
-            annulled = annulments.in_force(cursor, at)
+            holding = annulments.holding(cursor, at)
             for address in batch:
                 account = loaded.get(ids.get(address, 0))
-                yield address, _known(cursor, address, account, at, annulled)
+                yield address, _known(cursor, address, account, at, holding)
 
 
 def by_id(ids: Collection[int], at: int | None = None) -> Iterator[History]:
     """What is known of the addresses with those ids."""
     with connection.cursor() as cursor:
-        annulled = annulments.in_force(cursor, at)
+        holding = annulments.holding(cursor, at)
         for account in accounts.load(cursor, ids, lock=False).values():
             if at is None:
                 yield stored(account)
             else:
-                yield as_of(account, events(account, cursor), at, annulled)
-
-
-def events(account: Account, cursor: CursorWrapper) -> list[Event]:
-    """All that was heard of the account, in order of time."""
-    return [event for _, event in history(account, cursor)]
+                yield as_of(account, _events(account, cursor, holding), at, holding)
 
 
 def stored(account: Account) -> History:
@@ -61,13 +56,16 @@ def stored(account: Account) -> History:
     return History(account.channel, account.registers, dict(deliveries))
 
 
-def as_of(account: Account, heard: Sequence[Event], at: int, annulled: Predicates) -> History:
-    """What had happened by then, folded from the events; ``annulled``: what did not count then."""
+def as_of(account: Account, heard: Sequence[Event], at: int, holding: Holding) -> History:
+    """What had happened by then, folded from the events as they are read.
+
+    ``holding``: what did not count then.
+    """
     purposes = {
         row.mailing.name: row.mailing.purpose for row in account.rows.values() if row.mailing
     }
     past = [event for event in heard if event.occurred_at <= at]
-    return fold(account.channel, past, purposes, annulled)
+    return fold(account.channel, past, purposes, holding.predicates)
 
 
 def _known(
@@ -75,13 +73,18 @@ def _known(
     address: Address,
     account: Account | None,
     at: int | None,
-    annulled: Predicates,
+    holding: Holding,
 ) -> History:
     if account is None:
         return History(address.channel)
     if at is None:
         return stored(account)
-    return as_of(account, events(account, cursor), at, annulled)
+    return as_of(account, _events(account, cursor, holding), at, holding)
+
+
+def _events(account: Account, cursor: CursorWrapper, holding: Holding) -> list[Event]:
+    """All that was heard of the account, in order of time, as it is read."""
+    return history_as_read(account, cursor, holding.rereads)
 
 
 def _key(row: Row) -> DeliveryKey:

@@ -14,10 +14,11 @@ def go_back(cursor: CursorWrapper, loaded: dict[int, Account], at: int) -> list[
 
     ``at`` in microseconds. A few statements for any number of accounts. Of whom nothing has
     happened since, what is stored is what had happened: only the others are folded anew, or all,
-    where other failures were annulled by then. A delivery that was not there yet remembers nothing.
+    where other failures were annulled or reread by then. A delivery that was not there yet
+    remembers nothing.
     """
-    annulled = annulments.in_force(cursor, at)
-    all_differ = annulled != annulments.in_force(cursor)
+    holding = annulments.holding(cursor, at)
+    all_differ = holding != annulments.holding(cursor)
     cursor.execute(
         "SELECT address_id, min(occurred_at), max(occurred_at) FROM ledger_event"
         f" WHERE {bulk.among('address_id')} GROUP BY address_id",
@@ -31,5 +32,5 @@ def go_back(cursor: CursorWrapper, loaded: dict[int, Account], at: int) -> list[
             if last > at or all_differ:
                 later[address] = loaded[address]
     if later:
-        hear_anew(cursor, later, annulled, until=at)
+        hear_anew(cursor, later, holding, until=at)
     return [account for account in loaded.values() if account.id in there]

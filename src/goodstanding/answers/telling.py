@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, Final
+
+import msgspec
 
 from goodstanding.answers import grounds
 from goodstanding.answers.grounds import Ground
@@ -47,6 +51,13 @@ _CONSENT: Final = frozenset(
 )
 
 
+class Anew(msgspec.Struct, frozen=True):
+    """An event that a reread, by its number, reads otherwise; its detail as it was at first."""
+
+    number: int
+    at_first: dict[str, Any]
+
+
 def explain(
     address: Address,
     history: History,
@@ -54,8 +65,12 @@ def explain(
     events: Sequence[Event],
     policy: Policy,
     annulled: Predicates = (),
+    anew: Mapping[str, Anew] = MappingProxyType({}),
 ) -> str:
-    """A few sentences: what decided, when, what was said, which rule read it, what follows."""
+    """A few sentences: what decided, when, what was said, which rule read it, what follows.
+
+    ``anew``: by their keys, the events that were read otherwise at first.
+    """
     said = [event for event in events if not is_annulled(event, annulled)]
     ground = grounds.of_standing(history, standing, policy)
     return " ".join(
@@ -67,6 +82,7 @@ def explain(
             *_consent_alone(standing),
             *_in_vain(history),
             *_annulled(len(events) - len(said)),
+            *_reread(events, anew),
             *_gate(standing, address.channel),
         ]
     )
@@ -75,6 +91,26 @@ def explain(
 def _annulled(many: int) -> Iterator[str]:
     if many:
         yield _note("annulled", n=many)
+
+
+def _reread(events: Sequence[Event], anew: Mapping[str, Anew]) -> Iterator[str]:
+    changed: Counter[tuple[int, str, str]] = Counter()
+    for event in events:
+        first = anew.get(key_of(event))
+        if first is not None:
+            changed[first.number, _as(first.at_first), _as(event.detail)] += 1
+    for (number, before, after), many in sorted(changed.items()):
+        yield _note(
+            "reread" if many == 1 else "reread_many",
+            number=number,
+            n=many,
+            before=before,
+            after=after,
+        )
+
+
+def _as(detail: Mapping[str, Any]) -> str:
+    return f"{detail.get('category')} ({disposition_of(detail)})"
 
 
 def _opening(address: Address, standing: Standing) -> str:

@@ -10,10 +10,10 @@ from django.db import connection
 from django.db.backends.utils import CursorWrapper
 
 from goodstanding.answers import known
-from goodstanding.answers.telling import explain
+from goodstanding.answers.telling import Anew, explain
 from goodstanding.core import vocabularies
 from goodstanding.core.addresses import Address
-from goodstanding.core.annulments import Predicates, is_annulled
+from goodstanding.core.annulments import Holding, Predicates, is_annulled
 from goodstanding.core.events import KINDS, Event, key_of
 from goodstanding.core.history import History
 from goodstanding.core.memory import Memory
@@ -22,10 +22,20 @@ from goodstanding.core.registers import Consent, Registers, Said
 from goodstanding.core.standings import Standing
 from goodstanding.core.times import rfc3339, rfc3339_or_none
 from goodstanding.ledger import accounts, annulments, lookup
+from goodstanding.ledger.annulments import as_read
 from goodstanding.ledger.policy import active_policy
+from goodstanding.ledger.readings import READING
+from goodstanding.ledger.rebuilding import history as history_of
 
 Names = dict[str, str | list[str] | None]
 """By vocabulary; None where it has no word for it."""
+
+
+class ReadAnew(msgspec.Struct, frozen=True):
+    """The number of the reread whose reading counts, and what it was read as at first."""
+
+    number: int
+    at_first: dict[str, Any]
 
 
 class Heard(msgspec.Struct, frozen=True):
@@ -42,6 +52,8 @@ class Heard(msgspec.Struct, frozen=True):
     detail: dict[str, Any]
     annulled: bool
     """Whether it counts for nothing, by an annulment."""
+    reread: ReadAnew | None
+    """Where ``detail`` has another reading than at first."""
 
 
 class Became(msgspec.Struct, frozen=True):
@@ -88,8 +100,9 @@ def why(
     ids = lookup.address_ids(addresses)
     for address in addresses:
         with connection.cursor() as cursor:
-            history, events, recorded = _heard(cursor, ids.get(address), address, at)
-            annulled = annulments.in_force(cursor, at)
+            holding = annulments.holding(cursor, at)
+            history, events, recorded, anew = _heard(cursor, ids.get(address), address, at, holding)
+        annulled = holding.predicates
         standing = history.standing(policy, present)
         yield Reasons(
             address=address.value,
@@ -97,9 +110,13 @@ def why(
             status=standing.status,
             family=standing.family,
             names=names_of(address, standing),
-            explanation=explain(address, history, standing, events, policy, annulled),
+            explanation=explain(address, history, standing, events, policy, annulled, anew),
             registers=registers_of(history.registers, standing),
-            events=[_event(event, recorded[key_of(event)], annulled) for event in events],
+            events=[
+                _event(event, recorded[key], annulled, anew.get(key))
+                for event in events
+                for key in (key_of(event),)
+            ],
             deliveries=sorted(
                 _deliveries(history, standing), key=lambda each: each.sent_at or each.since or ""
             ),
@@ -160,27 +177,41 @@ def _said(said: Said | None) -> dict[str, str] | None:
 
 
 def _heard(
-    cursor: CursorWrapper, id_: int | None, address: Address, at: int | None
-) -> tuple[History, list[Event], dict[str, int]]:
-    """What is known, the events it was made of, and when each was recorded, by their keys."""
+    cursor: CursorWrapper,
+    id_: int | None,
+    address: Address,
+    at: int | None,
+    holding: Holding,
+) -> tuple[History, list[Event], dict[str, int], dict[str, Anew]]:
+    """What is known and the events it was made of, as they are read.
+
+    And by their keys when each was recorded, and which were read otherwise at first.
+    """
     loaded = accounts.load(cursor, [id_] if id_ is not None else [], lock=False)
     if id_ is None or id_ not in loaded:
-        return History(address.channel), [], {}
+        return History(address.channel), [], {}, {}
     account = loaded[id_]
+    heard = history_of(account, cursor)
+    rereads = annulments.readings(cursor, [id_], holding.rereads)
+    anew = {
+        key: Anew(reread.number, event.detail)
+        for key, event in heard
+        if (reread := rereads.get((id_, key))) is not None
+    }
     # Of what happened at one instant, what comes first in the life of a message is told first.
     events = sorted(
-        known.events(account, cursor), key=lambda event: (event.occurred_at, _ORDER[event.kind])
+        (as_read(event, rereads.get((id_, key))) for key, event in heard),
+        key=lambda event: (event.occurred_at, _ORDER[event.kind]),
     )
     cursor.execute("SELECT key, recorded_at FROM ledger_event WHERE address_id = %s", [id_])
     recorded = dict(cursor.fetchall())
     if at is None:
-        return known.stored(account), events, recorded
+        return known.stored(account), events, recorded, anew
     past = [event for event in events if event.occurred_at <= at]
-    annulled = annulments.in_force(cursor, at)
-    return known.as_of(account, events, at, annulled), past, recorded
+    return known.as_of(account, events, at, holding), past, recorded, anew
 
 
-def _event(event: Event, recorded_at: int, annulled: Predicates) -> Heard:
+def _event(event: Event, recorded_at: int, annulled: Predicates, anew: Anew | None) -> Heard:
     return Heard(
         kind=event.kind,
         occurred_at=rfc3339(event.occurred_at),
@@ -192,7 +223,12 @@ def _event(event: Event, recorded_at: int, annulled: Predicates) -> Heard:
         topic=event.topic,
         detail=event.detail,
         annulled=is_annulled(event, annulled),
+        reread=ReadAnew(anew.number, _reading(anew.at_first)) if anew is not None else None,
     )
+
+
+def _reading(detail: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in detail.items() if name in READING}
 
 
 def _deliveries(history: History, standing: Standing) -> Iterator[Became]:

@@ -15,6 +15,7 @@ from goodstanding.bounces import (
 )
 from goodstanding.bounces.classify import classify, says_something
 from goodstanding.bounces.guard import guard
+from goodstanding.bounces.matcher import fold
 from goodstanding.bounces.parse import parse
 from goodstanding.bounces.reply import is_generic, quoted, take_apart
 from goodstanding.bounces.report import Kind, Reading, Report
@@ -71,6 +72,28 @@ def _reports(seen: View, subject: str) -> list[Report]:
     return []
 
 
+def read_again(
+    kind: Kind,
+    kept: str,
+    *,
+    status: str | None = None,
+    code: str | None = None,
+    provider: str | None = None,
+    recipient: str | None = None,
+    words: str | None = None,
+) -> Report | None:
+    """Read what was kept of a report once more: its text, its codes and who said it.
+
+    None where ``words``, by which it was read, are not in the text: then they stood elsewhere in
+    the mail, and what is kept of it is not enough.
+    """
+    if words is not None and words.encode() not in fold(kept):
+        return None
+    return _classified(
+        Said(kind=kind, text=kept, status=status, code=code, host=provider, recipient=recipient)
+    )
+
+
 def _told(seen: View, heard: Signals) -> list[Said]:
     """What a notice for people tells."""
     if delivery_status.in_text(seen.notice) and (
@@ -100,7 +123,7 @@ def _classified(said: Said) -> Report:
     heard = quoted(said.text)
     reply = take_apart(said.text)
     spoken = take_apart(heard) if heard else reply
-    code = spoken.code or reply.code
+    code = spoken.code or reply.code or said.code
     status = said.status
     if spoken.status is not None and (is_generic(status) or spoken.code is not None or heard):
         # What the server said is nearer to it than what the reporter made of it.

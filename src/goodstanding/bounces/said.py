@@ -11,8 +11,8 @@ class Said(msgspec.Struct, kw_only=True):
     """One recipient's failure, delay or success as the mail tells it.
 
     ``text`` is what the server said; ``context`` are wider texts, nearest first, for where that
-    means nothing. ``host`` is the server that
-    said it, ``reporter`` the one that tells of it.
+    means nothing. ``code`` is the reply code, for where no text holds it. ``host`` is the server
+    that said it, ``reporter`` the one that tells of it.
     """
 
     kind: Kind = "bounce"
@@ -20,6 +20,7 @@ class Said(msgspec.Struct, kw_only=True):
     original_recipient: str | None = None
     action: str | None = None
     status: str | None = None
+    code: str | None = None
     text: str = ""
     context: list[str] = []
     host: str | None = None

@@ -34,6 +34,7 @@ COMMANDS: Final = {
     "invalid": "acting:invalid",
     "annul": "annulling:annul",
     "annulments": "annulling:annulments",
+    "reread": "rereading:reread",
     "correct": "cleaning:correct",
     "purge": "cleaning:purge",
     "rebuild": "keeping:rebuild",

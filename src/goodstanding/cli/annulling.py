@@ -8,7 +8,7 @@ import typer
 
 from goodstanding.cli import parameters
 from goodstanding.cli.output import BadInput, asked_of_a_rule, print_json, print_text, progress
-from goodstanding.cli.parameters import By, Json
+from goodstanding.cli.parameters import By, Category, Domain, Json, Provider, Rule, Since, Until
 
 if TYPE_CHECKING:
     from goodstanding.ledger.annulling import Touched
@@ -19,30 +19,17 @@ def annul(
     why: Annotated[
         str | None, typer.Option("--why", "--reason", metavar="TEXT", help="Why; kept for good.")
     ] = None,
-    provider: Annotated[
-        str | None,
-        typer.Option(metavar="NAME", help="Of mailboxes at that provider, such as gmail.com."),
-    ] = None,
-    domain: Annotated[
-        str | None, typer.Option(metavar="DOMAIN", help="Of addresses at that domain.")
-    ] = None,
-    category: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Read as that category: mailbox_unknown …")
-    ] = None,
-    rule: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Read so by that rule (`why` names it).")
-    ] = None,
-    since: Annotated[
-        str | None,
-        typer.Option("--from", metavar="TIME", help="That happened then or later (RFC 3339)."),
-    ] = None,
-    until: Annotated[
-        str | None,
-        typer.Option("--until", metavar="TIME", help="And then or earlier; now if left out."),
-    ] = None,
+    provider: Provider = None,
+    domain: Domain = None,
+    category: Category = None,
+    rule: Rule = None,
+    since: Since = None,
+    until: Until = None,
     undo: Annotated[
         int | None,
-        typer.Option(metavar="NUMBER", help="Instead: annul that annulment; failures count again."),
+        typer.Option(
+            metavar="NUMBER", help="Instead: annul that annulment or reread; it counts no more."
+        ),
     ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what it would touch, and change nothing.")
@@ -60,27 +47,20 @@ def annul(
     --until 2026-12-15T23:00:00Z --why "outage: it said so of everybody"
     """
     now = parameters.present()
-    begins, ends = parameters.moment(since), parameters.moment(until)
+    predicate = parameters.failures(
+        since, until, provider=provider, domain=domain, category=category, rule=rule
+    )
     if not dry_run and not why:
         raise BadInput("Say why: --why TEXT is kept for good.")
-    if undo is None and begins is None:
+    if undo is None and since is None:
         raise BadInput("Say since when: --from TIME.")
 
     from goodstanding.cli.setup import prepare
 
     prepare()
-    from goodstanding.core.annulments import Predicate
     from goodstanding.ledger import annulling, models
 
     addresses = models.Address.objects.count()
-    predicate = Predicate(
-        since=begins or 0,
-        until=now if ends is None else ends,
-        provider=_lower(provider),
-        domain=_lower(domain),
-        category=category,
-        rule=rule,
-    )
     if dry_run and undo is None:
         with progress("Looking", addresses) as advance:
             _tell(None, annulling.touched(predicate, advance), as_json=as_json)
@@ -97,7 +77,7 @@ def annul(
 
 
 def annulments(as_json: Json = False) -> None:
-    """List all annulments that were ever made, and which of them hold.
+    """List all annulments and rereads that were ever made, and which of them hold.
 
     Example: goodstanding annulments
     """
@@ -109,8 +89,9 @@ def annulments(as_json: Json = False) -> None:
 
     holding = stored.by_id()
     rows = list(models.Annulment.objects.order_by("pk"))
+    readings = _readings() if any(row.is_reread for row in rows) else {}
     for row in rows:
-        said = _as_json(row, holds=row.pk in holding)
+        said = _as_json(row, holds=row.pk in holding, readings=readings.get(row.pk))
         if as_json:
             print_json(said)
         else:
@@ -119,7 +100,17 @@ def annulments(as_json: Json = False) -> None:
         print_text("Nothing was ever annulled.")
 
 
-def _as_json(row: Annulment, *, holds: bool) -> dict[str, Any]:
+def _readings() -> dict[int, int]:
+    """How many failures each reread reads."""
+    from django.db.models import Count
+
+    from goodstanding.ledger import models
+
+    counted = models.Reading.objects.values_list("annulment_id").annotate(Count("key"))
+    return dict(counted.order_by())
+
+
+def _as_json(row: Annulment, *, holds: bool, readings: int | None) -> dict[str, Any]:
     from goodstanding.core.times import rfc3339, rfc3339_or_none
 
     return {
@@ -134,6 +125,7 @@ def _as_json(row: Annulment, *, holds: bool) -> dict[str, Any]:
         "domain": row.domain,
         "category": row.category,
         "rule": row.rule,
+        "rereads": readings,
         "holds": holds,
     }
 
@@ -148,6 +140,8 @@ def _in_words(said: dict[str, Any]) -> str:
         if said[name] is not None
     )
     state = "holds" if said["holds"] else "is undone"
+    if said["rereads"] is not None:
+        return f"{first}\n   reads {said['rereads']:,} failures anew; {state}"
     which = which or "all failures"
     return f"{first}\n   {which} from {said['from']} until {said['until']}; {state}"
 
@@ -173,7 +167,3 @@ def _tell(made: int | None, found: Touched, *, as_json: bool) -> None:
         print_text(f"{count:>10,} {channel}: {before} → {after}")
     if made is not None:
         print_text(f"It is annulment {made}; `goodstanding annul --undo {made}` takes it back.")
-
-
-def _lower(text: str | None) -> str | None:
-    return text.strip().lower() if text is not None else None

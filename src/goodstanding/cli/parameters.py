@@ -13,6 +13,7 @@ from goodstanding.cli.output import BadInput, complain
 
 if TYPE_CHECKING:
     from goodstanding.core.addresses import Address, Channel
+    from goodstanding.core.annulments import Predicate
     from goodstanding.core.policies import Policy
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, an item a line, and nothing else.")]
@@ -27,6 +28,24 @@ At = Annotated[
 By = Annotated[
     str | None,
     typer.Option("--by", metavar="WHO", help="Who does it; the name of your login if left out."),
+]
+Provider = Annotated[
+    str | None,
+    typer.Option(metavar="NAME", help="Of mailboxes at that provider, such as gmail.com."),
+]
+Domain = Annotated[str | None, typer.Option(metavar="DOMAIN", help="Of addresses at that domain.")]
+Category = Annotated[
+    str | None, typer.Option(metavar="NAME", help="Read as that category: mailbox_unknown …")
+]
+Rule = Annotated[
+    str | None, typer.Option(metavar="NAME", help="Read so by that rule (`why` names it).")
+]
+Since = Annotated[
+    str | None,
+    typer.Option("--from", metavar="TIME", help="That happened then or later (RFC 3339)."),
+]
+Until = Annotated[
+    str | None, typer.Option(metavar="TIME", help="And then or earlier; now if left out.")
 ]
 PolicyName = Annotated[
     str | None,
@@ -82,6 +101,37 @@ def moment(text: str | None) -> int | None:
         return times.parse(text)
     except ValueError as error:
         raise BadInput(str(error)) from None
+
+
+def failures(
+    since: str | None,
+    until: str | None,
+    *,
+    provider: str | None,
+    domain: str | None,
+    category: str | None,
+    rule: str | None,
+) -> Predicate:
+    """The failures that options name: all from the beginning until now, where they name none.
+
+    Raises:
+        BadInput: a time is not RFC 3339 with an offset.
+    """
+    from goodstanding.core.annulments import Predicate
+
+    ends = moment(until)
+    return Predicate(
+        since=moment(since) or 0,
+        until=present() if ends is None else ends,
+        provider=_lower(provider),
+        domain=_lower(domain),
+        category=category,
+        rule=rule,
+    )
+
+
+def _lower(text: str | None) -> str | None:
+    return text.strip().lower() if text is not None else None
 
 
 def policy(name: str | None) -> Policy | None:

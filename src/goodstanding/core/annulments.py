@@ -1,7 +1,8 @@
 """Annulments: failures that count for nothing, because it was not the addresses that failed.
 
 Design, section 9: an annulment is a predicate over failures, whenever they are recorded; another
-one may undo it, and be undone itself. Consent and complaints are never annulled.
+one may undo it, and be undone itself. Consent and complaints are never annulled. A reread is one of
+them that has no predicate, but readings by better rules.
 """
 
 from __future__ import annotations
@@ -51,6 +52,14 @@ class Annulment(msgspec.Struct, frozen=True):
     made_at: int
     undoes: int | None = None
     predicate: Predicate | None = None
+    is_reread: bool = False
+
+
+class Holding(msgspec.Struct, frozen=True):
+    """What a fold consults: what does not count, and the rereads that hold, the newest last."""
+
+    predicates: Predicates = ()
+    rereads: tuple[int, ...] = ()
 
 
 def standing(annulments: Iterable[Annulment], at: int | None = None) -> dict[int, Annulment]:
@@ -73,6 +82,15 @@ def in_force(annulments: Iterable[Annulment], at: int | None = None) -> dict[int
         for id_, each in standing(annulments, at).items()
         if each.predicate is not None
     }
+
+
+def holding(annulments: Iterable[Annulment], at: int | None = None) -> Holding:
+    """All that holds; ``at``: as of that time (microseconds)."""
+    found = standing(annulments, at)
+    return Holding(
+        tuple(each.predicate for each in found.values() if each.predicate is not None),
+        tuple(sorted(each.id for each in found.values() if each.is_reread)),
+    )
 
 
 def is_annulled(event: Event, predicates: Predicates) -> bool:

@@ -24,7 +24,7 @@ from goodstanding.intake.models import MAIL, Spooled
 from goodstanding.intake.spool import Envelope, Visit
 from goodstanding.ledger.lookup import Confirmation, Found
 from goodstanding.ledger.policy import active_policy
-from goodstanding.ledger.readings import reading_of
+from goodstanding.ledger.readings import IN_MAIL, in_mail
 
 BEFORE_SENT: Final = 600 * SECOND
 """How far before the sending a mail's Date may lie: clocks differ."""
@@ -250,18 +250,7 @@ def _of_report(letter: Letter, report: Report, found: Found) -> Event:
 
 
 def _failure(report: Report, found: Found) -> dict[str, Any]:
-    detail = {**_words(report), **reading_of(report)}
-    if _is_about(report, found):
-        return detail
-    # Another mailbox failed, which this one forwards to; this one took the mail.
-    read_as = {"category": detail["category"], "disposition": detail["disposition"]}
-    disposition = "soft" if report.kind == "bounce" else read_as["disposition"]
-    return {
-        **detail,
-        "category": "forwarding_failed",
-        "disposition": disposition,
-        "read_as": read_as,
-    }
+    return {**_words(report), **in_mail(report, forwarded=not _is_about(report, found))}
 
 
 def _words(report: Report) -> dict[str, Any]:
@@ -317,7 +306,7 @@ def _said(
     recipient = None if report is None else report.recipient
     said = (kind, found.delivery, recipient, *itself)
     key = hashlib.blake2b(msgspec.json.encode(said), digest_size=16).hexdigest()
-    return _event(found, kind, _when(letter, found), source, f"mail:{key}", detail, topic=topic)
+    return _event(found, kind, _when(letter, found), source, f"{IN_MAIL}{key}", detail, topic=topic)
 
 
 def _when(letter: Letter, found: Found) -> int:

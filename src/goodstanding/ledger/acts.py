@@ -17,7 +17,7 @@ from goodstanding.core.registers import Registers
 from goodstanding.core.standings import Standing, stand
 from goodstanding.ledger import accounts, annulments, lookup
 from goodstanding.ledger.policy import active_policy
-from goodstanding.ledger.rebuilding import history
+from goodstanding.ledger.rebuilding import history_as_read
 from goodstanding.ledger.recording import known_or_made, record
 
 ACTS: Final = {
@@ -123,10 +123,11 @@ def _as_of(address: Address, at: int, *, earlier: bool) -> tuple[Registers, Stan
     ids = lookup.address_ids([address])
     past: list[Event] = []
     with connection.cursor() as cursor:
+        holding = annulments.holding(cursor, at)
         for account in accounts.load(cursor, ids.values()).values():
-            past = [event for _, event in history(account, cursor) if event.occurred_at <= at]
-        annulled = annulments.in_force(cursor, at)
-    folded = fold(address.channel, past, annulled=annulled)
+            heard = history_as_read(account, cursor, holding.rereads)
+            past = [event for event in heard if event.occurred_at <= at]
+    folded = fold(address.channel, past, annulled=holding.predicates)
     return folded.registers, folded.standing(active_policy(), at)
 
 

@@ -7,31 +7,26 @@ interrupted, the worker's clock goes on with it.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
-from typing import Final, cast
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from typing import Final
 
 import msgspec
 from django.db import connection, transaction
 from django.db.backends.utils import CursorWrapper
 
-from goodstanding.core.addresses import Address, Channel
 from goodstanding.core.annulments import Annulment, Predicate, standing
 from goodstanding.core.categories import CATEGORIES
-from goodstanding.core.events import KINDS, Event
-from goodstanding.ledger import annulments, bulk, lookup, models
+from goodstanding.ledger import annulments, lookup, models, rereading
 from goodstanding.ledger.acts import NotAllowed, reasoned
-from goodstanding.ledger.rebuilding import fold_anew, narrow
-
-WINDOW: Final = 5_000
-"""Addresses whose events are looked through at once."""
+from goodstanding.ledger.failing import WINDOW, failures
+from goodstanding.ledger.rebuilding import Named, fold_anew, narrow
 
 BATCH: Final = 500
 """Addresses that are folded anew in one transaction."""
 
 INTERRUPTED: Final = 60_000_000
 """Microseconds after which somebody else goes on with what is not done."""
-
-_FAILURES: Final = tuple(name for name, kind in KINDS.items() if kind.failure)
 
 
 class Touched(msgspec.Struct):
@@ -62,12 +57,21 @@ def annul(predicate: Predicate, *, why: str, by: str, now: int) -> int:
     Raises:
         ValueError: there is no reason, or the predicate cannot hold of anything.
     """
+    must_be_possible(predicate)
+    said = msgspec.structs.asdict(predicate)
+    return _made(models.Annulment(made_at=now, why=reasoned(why), by=by, **said))
+
+
+def must_be_possible(predicate: Predicate) -> None:
+    """See that it can hold of something.
+
+    Raises:
+        ValueError: it cannot; the message is a plain sentence.
+    """
     if predicate.since > predicate.until:
         raise ValueError("It begins after it ends.")
     if predicate.category is not None and predicate.category not in CATEGORIES:
         raise ValueError(f"{predicate.category!r} is not a category of bounce.")
-    said = msgspec.structs.asdict(predicate)
-    return _made(models.Annulment(made_at=now, why=reasoned(why), by=by, **said))
 
 
 def undo(annulment: int, *, why: str, by: str, now: int) -> int:
@@ -89,21 +93,27 @@ def undo(annulment: int, *, why: str, by: str, now: int) -> int:
 def touched(predicate: Predicate, progress: Progress | None = None) -> Touched:
     """What such an annulment would touch, without making it; nothing is said of statuses."""
     found = Touched()
-    for window in _windows(predicate, progress):
+    for window in _windows(_covered(predicate), progress):
         found.add(window)
     return found
 
 
-def apply(annulment: int, now: int, progress: Progress | None = None) -> Touched:
-    """Fold anew whoever has failures that an annulment, or its undoing, is about."""
+def apply(
+    annulment: int, now: int, progress: Progress | None = None, named: Named | None = None
+) -> Touched:
+    """Fold anew whoever has failures that an annulment, a reread or its undoing is about.
+
+    ``named``: where a few of those that change are to be named.
+    """
     with connection.cursor() as cursor:
-        predicate = _about({each.id: each for each in annulments.every(cursor)}, annulment)
+        about = _about({each.id: each for each in annulments.every(cursor)}, annulment)
+    among = partial(rereading.touched, about.id)
     found = Touched()
-    for window in _windows(predicate, progress):
+    for window in _windows(_covered(about.predicate) if about.predicate else among, progress):
         found.add(window)
         ids = sorted(window.failures)
         for start in range(0, len(ids), BATCH):
-            found.changed += fold_anew(ids[start : start + BATCH], now)
+            found.changed += fold_anew(ids[start : start + BATCH], now, named)
         narrow(window.mailings)
     models.Annulment.objects.filter(pk=annulment).update(is_applied=True)
     return found
@@ -129,11 +139,12 @@ def _made(row: models.Annulment) -> int:
     return int(row.pk)
 
 
-def _about(made: dict[int, Annulment], annulment: int) -> Predicate:
+def _about(made: dict[int, Annulment], annulment: int) -> Annulment:
+    """What it undoes in the end, or itself."""
     each = made[annulment]
-    while each.predicate is None:
-        each = made[each.undoes or 0]
-    return each.predicate
+    while each.undoes is not None:
+        each = made[each.undoes]
+    return each
 
 
 class _Window(msgspec.Struct):
@@ -143,32 +154,30 @@ class _Window(msgspec.Struct):
     mailings: set[int] = msgspec.field(default_factory=set)
 
 
-def _windows(predicate: Predicate, progress: Progress | None) -> Iterator[_Window]:
+_Found = Callable[[CursorWrapper, int], Iterable[tuple[int, int | None]]]
+"""Finds failures of the window after an address: the ids of their addresses and mailings."""
+
+
+def _covered(predicate: Predicate) -> _Found:
+    """Finds those that it covers."""
+
+    def find(cursor: CursorWrapper, after: int) -> Iterator[tuple[int, int | None]]:
+        rereads = annulments.holding(cursor).rereads
+        for failure in failures(cursor, predicate, after, rereads):
+            yield failure.address, failure.mailing
+
+    return find
+
+
+def _windows(find: _Found, progress: Progress | None) -> Iterator[_Window]:
     with connection.cursor() as cursor:
         last = lookup.last_address(cursor)
         for after in range(0, last, WINDOW):
             window = _Window()
-            for address, mailing, event in _failures(cursor, predicate, after):
-                if predicate.covers(event):
-                    window.failures[address] += 1
-                    window.mailings |= {mailing} - {None}
+            for address, mailing in find(cursor, after):
+                window.failures[address] += 1
+                if mailing is not None:
+                    window.mailings.add(mailing)
             yield window
             if progress is not None:
                 progress(min(WINDOW, last - after))
-
-
-def _failures(
-    cursor: CursorWrapper, predicate: Predicate, after: int
-) -> Iterator[tuple[int, int, Event]]:
-    """Failures of the time, with their addresses and mailings."""
-    cursor.execute(
-        "SELECT e.address_id, d.mailing_id, a.channel, a.value, e.kind, e.occurred_at, e.source,"
-        " e.detail FROM ledger_event e JOIN ledger_address a ON a.id = e.address_id"
-        " LEFT JOIN ledger_delivery d ON d.id = e.delivery_id"
-        " WHERE e.address_id > %s AND e.address_id <= %s AND e.occurred_at BETWEEN %s AND %s"
-        f" AND {bulk.among('e.kind', text=True)}",
-        [after, after + WINDOW, predicate.since, predicate.until, bulk.listed(_FAILURES)],
-    )
-    for id_, mailing, channel, value, kind, at, source, detail in cursor.fetchall():
-        address = Address(cast(Channel, channel), value)
-        yield id_, mailing, Event(kind, at, address, source, detail=msgspec.json.decode(detail))

@@ -1,25 +1,36 @@
-"""Which failures count for nothing: what every fold consults."""
+"""Which failures count for nothing, and which are read anew: what every fold consults."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from typing import Any
 
+import msgspec
 from django.db import connection
 from django.db.backends.utils import CursorWrapper
 
 from goodstanding.core import annulments
-from goodstanding.core.annulments import Annulment, Predicate, Predicates
+from goodstanding.core.annulments import Annulment, Holding, Predicate, Predicates
+from goodstanding.core.events import Event
+from goodstanding.ledger import bulk
+from goodstanding.ledger.readings import READING
 
 
 def every(cursor: CursorWrapper) -> list[Annulment]:
     """All that were ever made, in order."""
     cursor.execute(
-        "SELECT id, made_at, undoes_id, since, until, provider, domain, category, rule"
+        "SELECT id, made_at, undoes_id, is_reread, since, until, provider, domain, category, rule"
         " FROM ledger_annulment ORDER BY id"
     )
     return [
-        Annulment(row[0], row[1], row[2], Predicate(*row[3:]) if row[2] is None else None)
-        for row in cursor.fetchall()
+        Annulment(
+            id_,
+            made_at,
+            undoes,
+            Predicate(*predicate) if undoes is None and not is_reread else None,
+            bool(is_reread),
+        )
+        for id_, made_at, undoes, is_reread, *predicate in cursor.fetchall()
     ]
 
 
@@ -28,7 +39,49 @@ def in_force(cursor: CursorWrapper, at: int | None = None) -> Predicates:
     return tuple(annulments.in_force(every(cursor), at).values())
 
 
-def by_id() -> Mapping[int, Predicate]:
-    """What holds at present, with its ids."""
+def holding(cursor: CursorWrapper, at: int | None = None) -> Holding:
+    """What is not to count, and what is read anew; ``at``: as of that time (microseconds)."""
+    return annulments.holding(every(cursor), at)
+
+
+def by_id() -> Mapping[int, Annulment]:
+    """What holds at present and is no undoing, with its ids."""
     with connection.cursor() as cursor:
-        return annulments.in_force(every(cursor))
+        found = annulments.standing(every(cursor))
+    return {id_: each for id_, each in found.items() if each.undoes is None}
+
+
+class Reread(msgspec.Struct, frozen=True):
+    """How a failure is read, in place of the reading in its event; ``number``: of the reread."""
+
+    number: int
+    reading: dict[str, Any]
+
+
+Readings = Mapping[tuple[int, str], Reread]
+"""By an event's address and key."""
+
+
+def as_read(event: Event, reread: Reread | None) -> Event:
+    """The event with the reading that counts; itself where no reread says otherwise."""
+    if reread is None:
+        return event
+    said = {name: value for name, value in event.detail.items() if name not in READING}
+    return msgspec.structs.replace(event, detail={**said, **reread.reading})
+
+
+def readings(cursor: CursorWrapper, ids: Collection[int], rereads: Collection[int]) -> Readings:
+    """What the newest of those rereads says of those addresses' failures; where one says nothing,
+    the one before it. Asks nothing where there are none.
+    """
+    if not rereads:
+        return {}
+    cursor.execute(
+        "SELECT address_id, key, annulment_id, detail FROM ledger_reading"
+        f" WHERE {bulk.among('address_id')} AND {bulk.among('annulment_id')} ORDER BY annulment_id",
+        [bulk.listed(ids), bulk.listed(rereads)],
+    )
+    return {
+        (address, key): Reread(number, msgspec.json.decode(detail))
+        for address, key, number, detail in cursor.fetchall()
+    }

@@ -15,13 +15,12 @@ import msgspec
 from django.conf import settings
 from django.db import transaction
 
-from goodstanding import bounces
-from goodstanding.core.addresses import Address, Channel, MalformedAddress, domain_of, normalise
+from goodstanding.core.addresses import Address, Channel, MalformedAddress, normalise
 from goodstanding.core.categories import CATEGORIES
 from goodstanding.core.events import KINDS, SOURCES, Event, not_ahead
 from goodstanding.core.gate import ORDER
 from goodstanding.ledger.collecting import uncollected
-from goodstanding.ledger.readings import reading_of
+from goodstanding.ledger.readings import of_reply
 from goodstanding.ledger.recording import record
 
 LONGEST: Final = 1_000_000
@@ -293,8 +292,7 @@ def _failure(detail: dict[str, Any], address: Address) -> dict[str, Any]:
         return detail
     if not isinstance(text, str):
         raise _BadLine("The detail's text is not a text.")
-    report = bounces.read_reply(text, domain_of(address) if address.channel == "email" else None)
-    return detail | reading_of(report)
+    return detail | of_reply(text, address)
 
 
 def _given(detail: dict[str, Any], name: object, address: Address) -> dict[str, Any]:

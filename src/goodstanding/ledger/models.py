@@ -169,6 +169,9 @@ class Change(models.Model):
 class Annulment(models.Model):
     """Failures that count for nothing (design, section 9); or (``undoes``) that they count again.
 
+    Or (``is_reread``) that those among ``Reading`` are read as that says; then no failures are
+    named here.
+
     Never changed once it is made, but for ``is_applied``: whoever it touches has been folded anew.
     """
 
@@ -183,6 +186,22 @@ class Annulment(models.Model):
     why = models.CharField(max_length=2_000)
     by = models.CharField(max_length=200)
     is_applied = models.BooleanField(db_default=False)
+    is_reread = models.BooleanField(db_default=False)
+
+
+class Reading(models.Model):
+    """How a reread reads a failure, where that differs from how it was read before.
+
+    That of the latest reread that holds counts in place of the reading in the event.
+    """
+
+    pk = models.CompositePrimaryKey("address_id", "key", "annulment_id")
+    address = models.ForeignKey(
+        Address, on_delete=models.PROTECT, db_index=False, db_constraint=False
+    )
+    key = models.CharField(max_length=200)
+    annulment = models.ForeignKey(Annulment, on_delete=models.PROTECT, db_index=False)
+    detail = models.TextField()
 
 
 class MailingTally(models.Model):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator
+from types import MappingProxyType
 from typing import Any, Final, TypeVar, cast
 
 import msgspec
@@ -12,10 +13,11 @@ from django.db.backends.utils import CursorWrapper
 
 from goodstanding.core import memory
 from goodstanding.core.addresses import Address, Channel
-from goodstanding.core.annulments import Predicates, is_annulled
+from goodstanding.core.annulments import Holding, is_annulled
 from goodstanding.core.events import Event
 from goodstanding.ledger import accounts, annulments, bulk
 from goodstanding.ledger.accounts import Account
+from goodstanding.ledger.annulments import Readings, as_read
 from goodstanding.ledger.policy import active_policy
 from goodstanding.ledger.recording import MAILING, hear
 
@@ -46,7 +48,7 @@ def rebuild(
             stale = [each for each in loaded.values() if each.is_stale(policy, now)]
             accounts.settle(cursor, stale, policy, now)
             before = {account.id: _rows(account) for account in loaded.values()}
-            hear_anew(cursor, loaded, annulments.in_force(cursor))
+            hear_anew(cursor, loaded, annulments.holding(cursor))
             accounts.settle(cursor, loaded.values(), policy, now)
             for account in loaded.values():
                 differences.extend(_differences(account, before[account.id]))
@@ -60,43 +62,78 @@ def rebuild(
     return differences
 
 
-def fold_anew(ids: Collection[int], now: int) -> Counter[tuple[str, str, str]]:
-    """Fold those addresses anew from their events; how many changed, by channel, from and to."""
-    changed: Counter[tuple[str, str, str]] = Counter()
+StatusChange = tuple[str, str, str]
+"""A channel, and from which status to which."""
+
+
+class Named(msgspec.Struct):
+    """A few of the addresses that changed: at most so many of each change."""
+
+    most: int
+    by_change: dict[StatusChange, list[str]] = {}
+
+    def add(self, change: StatusChange, address: str) -> None:
+        """One more, if there is room."""
+        names = self.by_change.setdefault(change, [])
+        if len(names) < self.most:
+            names.append(address)
+
+
+def fold_anew(ids: Collection[int], now: int, named: Named | None = None) -> Counter[StatusChange]:
+    """Fold those addresses anew from their events; how many changed, by channel, from and to.
+
+    ``named``: where a few of them are to be named.
+    """
+    changed: Counter[StatusChange] = Counter()
     with transaction.atomic(), connection.cursor() as cursor:
         loaded = accounts.load(cursor, ids)
         before = {account.id: account.status for account in loaded.values()}
-        hear_anew(cursor, loaded, annulments.in_force(cursor))
+        hear_anew(cursor, loaded, annulments.holding(cursor))
         accounts.settle(cursor, loaded.values(), active_policy(), now)
         for account in loaded.values():
             if account.status != before[account.id]:
-                changed[account.channel, before[account.id], account.status] += 1
+                change = (account.channel, before[account.id], account.status)
+                changed[change] += 1
+                if named is not None:
+                    named.add(change, account.value)
     return changed
 
 
 def hear_anew(
     cursor: CursorWrapper,
     loaded: dict[int, Account],
-    annulled: Predicates,
+    holding: Holding,
     until: int | None = None,
+    anew: Readings = MappingProxyType({}),
 ) -> None:
     """Let loaded accounts hold what was heard alone: all of it, or what had happened by then.
 
-    ``annulled``: what does not count. ``until`` in microseconds.
+    ``holding``: what does not count, and what is read otherwise than in its event. ``until`` in
+    microseconds. ``anew``: readings to try, above all others.
     """
     rows = {row.id: row for account in loaded.values() for row in account.rows.values()}
     events = _events(cursor, loaded, until)
+    found = {**annulments.readings(cursor, loaded, holding.rereads), **anew}
     for account in loaded.values():
         account.forget()
-    for account, key, event, delivery in events:
-        if not is_annulled(event, annulled):
+    for account, key, said, delivery in events:
+        event = as_read(said, found.get((account.id, key))) if found else said
+        if not is_annulled(event, holding.predicates):
             hear(account, rows.get(delivery) if delivery is not None else None, event, key)
 
 
 def history(account: Account, cursor: CursorWrapper) -> list[tuple[str, Event]]:
-    """The events of one loaded account, with their keys, in order of time."""
+    """The events of one loaded account as they were recorded, with their keys, in order of time."""
     events = _events(cursor, {account.id: account})
     return [(key, _as_said(event)) for _, key, event, _ in events]
+
+
+def history_as_read(
+    account: Account, cursor: CursorWrapper, rereads: Collection[int]
+) -> list[Event]:
+    """The same with the readings that count, where those rereads hold."""
+    found = annulments.readings(cursor, [account.id], rereads)
+    return [as_read(event, found.get((account.id, key))) for key, event in history(account, cursor)]
 
 
 def _as_said(event: Event) -> Event:

@@ -3,23 +3,15 @@
 from __future__ import annotations
 
 import random
-from typing import Any, Final
+from typing import Any
 
-from goodstanding import bounces
 from goodstanding.bounces.waiting import asked_to_wait
-from goodstanding.core.categories import CATEGORIES
 from goodstanding.core.events import SECOND, Event
 from goodstanding.core.policies import Policy
 from goodstanding.gateways.base import Handover
-from goodstanding.ledger.readings import reading_of
+from goodstanding.ledger.readings import in_session
 from goodstanding.mailings.lanes import OTHERS, Lane
 from goodstanding.mailings.outbox import Claim, Outcome
-
-_ABOUT_US: Final = frozenset({"connect", "mail"})
-"""Stages at which nothing has been said of the recipient yet."""
-
-_OURS: Final = frozenset({"sender", "content"})
-"""Whose fault hurts no address."""
 
 
 def judge(claim: Claim, handover: Handover, policy: Policy, now: int, lane: Lane) -> Outcome:
@@ -98,18 +90,13 @@ def _said(handover: Handover, claim: Claim) -> dict[str, Any]:
 
 
 def _reading(handover: Handover, claim: Claim) -> dict[str, Any]:
-    """How the reply reads; before a recipient was named it cannot be about the recipient."""
-    report = bounces.read_reply(handover.text, provider=claim.address.value.rpartition("@")[2])
-    reading = reading_of(report)
-    if report.provider is None and (provider := _provider(claim)) is not None:
-        reading["provider"] = provider
-    if handover.stage in _ABOUT_US and CATEGORIES[reading["category"]].fault not in _OURS:
-        # Neither a bounce, nor giving up after deferrals, may then count against the address.
-        reading.update(category="sender_refused", disposition="block")
-    if handover.outcome == "deferred":
-        # A temporary refusal in a session is temporary whatever its words say.
-        reading["disposition"] = "none"
-    return reading
+    return in_session(
+        handover.text,
+        claim.address,
+        stage=handover.stage,
+        temporary=handover.outcome == "deferred",
+        provider=_provider(claim),
+    )
 
 
 def _provider(claim: Claim) -> str | None:

@@ -378,10 +378,47 @@ class Migration(migrations.Migration):
                 ("why", models.CharField(max_length=2000)),
                 ("by", models.CharField(max_length=200)),
                 ("is_applied", models.BooleanField(db_default=False)),
+                ("is_reread", models.BooleanField(db_default=False)),
                 (
                     "undoes",
                     models.ForeignKey(
                         null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        to="ledger.annulment",
+                    ),
+                ),
+            ],
+        ),
+        migrations.CreateModel(
+            name="Reading",
+            fields=[
+                (
+                    "pk",
+                    models.CompositePrimaryKey(
+                        "address_id",
+                        "key",
+                        "annulment_id",
+                        blank=True,
+                        editable=False,
+                        primary_key=True,
+                        serialize=False,
+                    ),
+                ),
+                ("key", models.CharField(max_length=200)),
+                ("detail", models.TextField()),
+                (
+                    "address",
+                    models.ForeignKey(
+                        db_constraint=False,
+                        db_index=False,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        to="ledger.address",
+                    ),
+                ),
+                (
+                    "annulment",
+                    models.ForeignKey(
+                        db_index=False,
                         on_delete=django.db.models.deletion.PROTECT,
                         to="ledger.annulment",
                     ),
