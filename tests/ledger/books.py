@@ -23,7 +23,7 @@ _STANDING = ("status", "family", "consent", "since", "led_by", "category", "stre
 _STANDING += ("due_at", "policy", "registers")
 _BLOCKS = tuple(f"blocks_{purpose}" for purpose in PURPOSES)
 _NOTES = ("hard_category", "deferred_category", "category", "skip_reason", "stop_reason")
-_DELIVERY = ("reports", "response", "since", "opens", "clicks", *_NOTES)
+_DELIVERY = ("reports", "response", "since", "opens", "clicks", "machine_opens", *_NOTES)
 _TIMES = tuple(f"{slot}_{which}" for slot in SLOTS for which in ("first", "last"))
 
 Book = dict[str, dict[Any, Any]]
@@ -125,7 +125,8 @@ def of_core(events: Sequence[Event], policy: Policy, now: int) -> Book:
         ):
             memory = each.memory
             said["deliveries"][address.value, *place] = (
-                *(each.reports, response.name, response.since, each.opens, each.clicks),
+                *(each.reports, response.name, response.since),
+                *(each.opens, each.clicks, each.machine_opens),
                 *(getattr(memory, note) for note in _NOTES),
                 *memory.times,
             )

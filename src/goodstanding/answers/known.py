@@ -90,4 +90,5 @@ def _key(row: Row) -> DeliveryKey:
 
 def _remembered(row: Row) -> Remembered:
     purpose = row.mailing.purpose if row.mailing else "broadcast"
-    return Remembered(row.memory, purpose, row.reports, row.opens, row.clicks)
+    counts = (row.opens, row.clicks, row.machine_opens)
+    return Remembered(row.memory, purpose, row.reports, *counts)

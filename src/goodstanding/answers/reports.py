@@ -9,7 +9,7 @@ from typing import Any, Final, cast
 import msgspec
 from django.db import connection
 
-from goodstanding.answers import known, progress
+from goodstanding.answers import counting, known, progress
 from goodstanding.core import vocabularies
 from goodstanding.core.addresses import Channel
 from goodstanding.core.consent import CONFIRMED
@@ -140,10 +140,11 @@ def mailing(
     found = models.Mailing.objects.filter(name=name).first()
     if found is None:
         raise NoSuchMailing(f"There is no mailing {name!r}.")
-    if policy is None and at is None:
+    as_stored = policy is None and at is None
+    policy = policy or active_policy()
+    if as_stored:
         counted = _tallied(found, now)
     else:
-        policy = policy or active_policy()
         counted = _Counted(policy)
         present = now if at is None else at
         for each, response in _deliveries(_ids_of(found.pk), name, policy, present, at):
@@ -176,10 +177,7 @@ def mailing(
         },
         sent=sent,
         responses=responses,
-        opens=counted.others["opens"],
-        clicks=counted.others["clicks"],
-        unsubscribes=counted.others["unsubscribes"],
-        complaints=counted.others["complaints"],
+        **counting.shown(counted.others, policy),
     )
 
 
@@ -216,6 +214,7 @@ class _Counted:
         self.responses[response.name] += 1
         self.others["opens"] += each.opens
         self.others["clicks"] += each.clicks
+        self.others["machine_opens"] += each.machine_opens
         self.others["unsubscribes"] += each.memory.first("unsubscribed") is not None
         self.others["complaints"] += each.memory.first("complained") is not None
         sent_at = each.memory.sent_at
@@ -231,7 +230,7 @@ def _tallied(found: models.Mailing, now: int) -> _Counted:
     counted.started_at, counted.ended_at = found.started_at, found.ended_at
     tallies = models.MailingTally.objects.filter(mailing=found).values_list("name", "count")
     for name, count in tallies:
-        kept = counted.others if name in progress.COUNTS else counted.responses
+        kept = counted.others if name in counting.TALLIED else counted.responses
         kept[name] += count
     with connection.cursor() as cursor:
         cursor.execute(

@@ -9,7 +9,7 @@ import msgspec
 from django.db import connection
 from django.db.backends.utils import CursorWrapper
 
-from goodstanding.answers import known
+from goodstanding.answers import counting, known
 from goodstanding.answers.telling import explain
 from goodstanding.core import vocabularies
 from goodstanding.core.addresses import Address
@@ -101,7 +101,8 @@ def why(
             registers=registers_of(history.registers, standing),
             events=[_event(event, recorded[key_of(event)], annulled) for event in events],
             deliveries=sorted(
-                _deliveries(history, standing), key=lambda each: each.sent_at or each.since or ""
+                _deliveries(history, standing, policy),
+                key=lambda each: each.sent_at or each.since or "",
             ),
         )
 
@@ -195,18 +196,19 @@ def _event(event: Event, recorded_at: int, annulled: Predicates) -> Heard:
     )
 
 
-def _deliveries(history: History, standing: Standing) -> Iterator[Became]:
+def _deliveries(history: History, standing: Standing, policy: Policy) -> Iterator[Became]:
     for ((mailing, recipient), each), response in zip(
         history.deliveries.items(), standing.responses, strict=True
     ):
         if mailing is None and each.memory == Memory():
             continue  # something heard of mail that we did not send, and annulled
+        counts = counting.shown(msgspec.structs.asdict(each), policy)
         yield Became(
             mailing=mailing,
             response=response.name,
             names=_response_names(response.name, history.channel, each.memory),
-            opens=each.opens,
-            clicks=each.clicks,
+            opens=counts["opens"],
+            clicks=counts["clicks"],
             since=rfc3339_or_none(response.since),
             sent_at=rfc3339_or_none(each.memory.sent_at),
             category=each.memory.category,

@@ -27,6 +27,7 @@ class Remembered(msgspec.Struct):
     reports: bool = True
     opens: int = 0
     clicks: int = 0
+    machine_opens: int = 0
 
 
 class History(msgspec.Struct):
@@ -110,6 +111,8 @@ def _remember(delivery: Remembered, event: Event) -> None:
         delivery.opens += 1
     elif counts == "clicks":
         delivery.clicks += 1
+    elif counts == "machine_opens":
+        delivery.machine_opens += 1
 
 
 def _order(place: DeliveryKey) -> tuple[str, str]:

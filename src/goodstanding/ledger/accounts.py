@@ -45,7 +45,8 @@ _DERIVED: Final = (
 _STATUS: Final = _DERIVED.index("status")
 _DUE_AT: Final = _DERIVED.index("due_at")
 _POLICY: Final = _DERIVED.index("policy")
-_FOLDED: Final = ("reports", "response", "since", "opens", "clicks", *_NOTES, *_TIMES)
+_COUNTS: Final = ("opens", "clicks", "machine_opens")
+_FOLDED: Final = ("reports", "response", "since", *_COUNTS, *_NOTES, *_TIMES)
 
 ADDRESSES: Final = bulk.Table(models.Address, ("id", *_DERIVED))
 DELIVERIES: Final = bulk.Table(
@@ -86,7 +87,7 @@ class MailingFacts(msgspec.Struct, frozen=True):
 class Row:
     """One delivery while it is folded."""
 
-    __slots__ = ("clicks", "id", "mailing", "memory", "opens", "recipient", "reports", "stored")
+    __slots__ = (*_COUNTS, "id", "mailing", "memory", "recipient", "reports", "stored")
 
     def __init__(self, id: int, mailing: Mailing | None, recipient: str) -> None:  # noqa: A002
         self.id = id
@@ -96,6 +97,7 @@ class Row:
         self.reports = True
         self.opens = 0
         self.clicks = 0
+        self.machine_opens = 0
         self.stored: tuple[Any, ...] | None = None
 
     def folded(self, response: str, since: int | None) -> tuple[Any, ...]:
@@ -107,6 +109,7 @@ class Row:
             since,
             self.opens,
             self.clicks,
+            self.machine_opens,
             memory.hard_category,
             memory.deferred_category,
             memory.category,
@@ -141,7 +144,7 @@ class Account:
         for row in self.rows.values():
             row.memory = Memory()
             row.reports = True
-            row.opens = row.clicks = 0
+            row.opens = row.clicks = row.machine_opens = 0
 
     def is_stale(self, policy: Policy, now: int) -> bool:
         """Whether time or a new policy has not been folded in yet."""
@@ -212,7 +215,8 @@ def _loaded(
 def _take_deliveries(accounts: dict[int, Account], found: Iterable[tuple[Any, ...]]) -> None:
     mailings: dict[int | None, Mailing | None] = {None: None}
     folded = 6
-    notes = folded + 5
+    counts = folded + 3
+    notes = counts + len(_COUNTS)
     times = notes + len(_NOTES)
     for stored in found:
         id_, address, mailing, recipient, name, purpose = stored[:folded]
@@ -220,7 +224,7 @@ def _take_deliveries(accounts: dict[int, Account], found: Iterable[tuple[Any, ..
             mailings[mailing] = Mailing(mailing, name, purpose)
         row = Row(id_, mailings[mailing], recipient)
         row.reports = bool(stored[folded])
-        row.opens, row.clicks = stored[folded + 3], stored[folded + 4]
+        row.opens, row.clicks, row.machine_opens = stored[counts:notes]
         row.memory = Memory(tuple(stored[times:]), *stored[notes:times])
         row.stored = (row.reports, *stored[folded + 1 :])
         accounts[address].rows[mailing, recipient] = row
@@ -370,11 +374,10 @@ class _Writing:
 
 def contributions(folded: Sequence[Any]) -> tuple[tuple[str, int], ...]:
     """What a delivery's row, in the order of ``_FOLDED``, counts for in its mailing's tallies."""
-    times = folded[5 + len(_NOTES) :]
+    times = folded[3 + len(_COUNTS) + len(_NOTES) :]
     return (
         (folded[1], 1),
-        ("opens", folded[3]),
-        ("clicks", folded[4]),
+        *zip(_COUNTS, folded[3:], strict=False),
         ("unsubscribes", int(times[_UNSUBSCRIBED] is not None)),
         ("complaints", int(times[_COMPLAINED] is not None)),
     )
