@@ -12,7 +12,7 @@ from typing import Any, Final
 import msgspec
 from django.db.backends.utils import CursorWrapper
 
-from goodstanding.core.gate import ORDER, PURPOSE_ORDER, PURPOSES, Blocks
+from goodstanding.core.gate import ORDER, PURPOSE_ORDER, PURPOSES, REASONS, Blocks
 from goodstanding.core.memory import FIRST, SLOTS, Memory
 from goodstanding.core.policies import Policy
 from goodstanding.core.registers import EMPTY, Registers
@@ -46,6 +46,7 @@ _STATUS: Final = _DERIVED.index("status")
 _DUE_AT: Final = _DERIVED.index("due_at")
 _POLICY: Final = _DERIVED.index("policy")
 _COUNTS: Final = ("opens", "clicks", "machine_opens")
+_FIRST_BLOCK: Final = len(_DERIVED) - len(_BLOCKS)
 _FOLDED: Final = ("reports", "response", "since", *_COUNTS, *_NOTES, *_TIMES)
 
 ADDRESSES: Final = bulk.Table(models.Address, ("id", *_DERIVED))
@@ -152,6 +153,14 @@ class Account:
             return True
         due_at, revision = self.stored[_DUE_AT], self.stored[_POLICY]
         return revision != policy.revision or (due_at is not None and due_at <= now)
+
+    def refusal_before(self, policy: Policy, purpose: str, topic: str | None) -> str | None:
+        """What refuses it as another policy than that one has folded it; None where none has."""
+        if self.stored is None or self.stored[_POLICY] in (0, policy.revision):
+            return None
+        blocks = self.topics.get(topic or "", self.stored[_FIRST_BLOCK:])
+        place = blocks[PURPOSES.index(purpose)]
+        return REASONS[place] if place is not None else None
 
     def standing(self, policy: Policy, now: int, *, planning: bool = False) -> Standing:
         """Where the address stands; ``planning``: as for ``stand``."""

@@ -45,6 +45,14 @@ _MAY_GO_ON: Final = (
 """SQL that is true of the content ``c`` of a mailing of which more may leave; takes the time."""
 
 
+_AT_THE_GATE: Final = (
+    "FROM mailings_outbox o JOIN ledger_address a ON a.id = o.address_id"
+    " JOIN ledger_mailing m ON m.id = o.mailing_id"
+    " LEFT JOIN ledger_topicstanding t ON t.address_id = a.id AND t.topic = m.topic"
+)
+"""SQL for rows of the outbox with all that ``_refusal`` looks at."""
+
+
 PaceKey = tuple[str, int]
 """A lane and a provider."""
 
@@ -162,21 +170,21 @@ def claim(worker: int, shares: Sequence[Share], now: int) -> list[Claim]:
 
     What the gate refuses by now is skipped with its reason.
     """
-    stale = None
+    settled = False
     while True:
         with transaction.atomic(), connection.cursor() as cursor:
             bulk.look_up_by_keys(cursor)
             if not liveness.vouch(cursor, worker):
                 return []
             found = [row for share in shares for row in _found(cursor, share, now)]
-            unsettled = _stale({address for _, address in found}, cursor, now)
-            if not unsettled or stale is not None:
+            unsettled = _unsettled(cursor, [delivery for delivery, _ in found], now)
+            if not unsettled or settled:
                 due = [delivery for delivery, address in found if address not in unsettled]
                 _skip_refused(cursor, due, now)
                 return _take(cursor, due, worker, {s.lot.id: s.lot for s in shares}, now)
         # In a transaction of its own: two folds in one would lock addresses after tallies.
-        stale = unsettled
-        clock.refold(stale, now)
+        clock.refold(unsettled, now)
+        settled = True
 
 
 def _found(cursor: CursorWrapper, share: Share, now: int) -> list[tuple[int, int]]:
@@ -191,13 +199,14 @@ def _found(cursor: CursorWrapper, share: Share, now: int) -> list[tuple[int, int
     return found
 
 
-def _stale(addresses: Collection[int], cursor: CursorWrapper, now: int) -> set[int]:
-    """Those of the addresses that time or a new policy has changed since they were folded."""
-    if not addresses:
+def _unsettled(cursor: CursorWrapper, deliveries: Collection[int], now: int) -> set[int]:
+    """The addresses of those deliveries that must be folded before the gate can answer."""
+    if not deliveries:
         return set()
     cursor.execute(
-        f"SELECT a.id FROM ledger_address a WHERE {bulk.among('a.id')} AND {gate.stale()}",
-        [bulk.listed(addresses), now, active_policy().revision],
+        f"SELECT a.id {_AT_THE_GATE} WHERE {bulk.among('o.delivery_id')}"
+        f" AND {gate.unsettled(_refusal('o'))}",
+        [bulk.listed(deliveries), active_policy().revision, now],
     )
     return {row[0] for row in cursor.fetchall()}
 
@@ -451,10 +460,7 @@ def _skip_refused(cursor: CursorWrapper, deliveries: Sequence[int], now: int) ->
     if not deliveries:
         return
     cursor.execute(
-        f"SELECT o.delivery_id, a.channel, a.value, {_refusal('o')} FROM mailings_outbox o"
-        " JOIN ledger_address a ON a.id = o.address_id"
-        " JOIN ledger_mailing m ON m.id = o.mailing_id"
-        " LEFT JOIN ledger_topicstanding t ON t.address_id = a.id AND t.topic = m.topic"
+        f"SELECT o.delivery_id, a.channel, a.value, {_refusal('o')} {_AT_THE_GATE}"
         f" WHERE {bulk.among('o.delivery_id')} AND {_refusal('o')} IS NOT NULL",
         [bulk.listed(deliveries)],
     )
