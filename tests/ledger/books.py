@@ -11,7 +11,7 @@ from django.db import connection
 from goodstanding.core.addresses import Address
 from goodstanding.core.events import Event
 from goodstanding.core.gate import ORDER, PURPOSES, Blocks
-from goodstanding.core.history import fold
+from goodstanding.core.history import fold, freeze
 from goodstanding.core.memory import SLOTS
 from goodstanding.core.policies import Policy
 from goodstanding.ledger import clock, models, recording
@@ -112,7 +112,7 @@ def of_core(events: Sequence[Event], policy: Policy, now: int) -> Book:
     for event in events:
         by_address.setdefault(event.address, []).append(event)
     for address, heard in by_address.items():
-        history = fold(address.channel, heard)
+        history = freeze(fold(address.channel, heard), heard, policy)
         standing = history.standing(policy, now)
         said["addresses"][address.channel, address.value] = (
             *(getattr(standing, name) for name in _STANDING[:-2]),

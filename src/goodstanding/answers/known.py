@@ -11,7 +11,9 @@ from django.db.backends.utils import CursorWrapper
 from goodstanding.core.addresses import Address
 from goodstanding.core.annulments import Predicates
 from goodstanding.core.events import Event
-from goodstanding.core.history import DeliveryKey, History, Remembered, fold
+from goodstanding.core.history import DeliveryKey, History, Remembered, fold, freeze
+from goodstanding.core.policies import Policy
+from goodstanding.core.responses import is_late
 from goodstanding.ledger import accounts, annulments, lookup
 from goodstanding.ledger.accounts import Account, Row
 from goodstanding.ledger.rebuilding import history
@@ -33,18 +35,26 @@ def of(wanted: Sequence[Address], at: int | None = None) -> Iterator[tuple[Addre
             annulled = annulments.in_force(cursor, at)
             for address in batch:
                 account = loaded.get(ids.get(address, 0))
-                yield address, _known(cursor, address, account, at, annulled)
+                if account is None:
+                    yield address, History(address.channel)
+                else:
+                    yield address, _known(cursor, account, at, annulled)
 
 
-def by_id(ids: Collection[int], at: int | None = None) -> Iterator[History]:
-    """What is known of the addresses with those ids."""
+def by_id(
+    ids: Collection[int], at: int | None = None, policy: Policy | None = None
+) -> Iterator[History]:
+    """What is known of the addresses with those ids; ``policy``: whose statistics are asked for."""
     with connection.cursor() as cursor:
         annulled = annulments.in_force(cursor, at)
         for account in accounts.load(cursor, ids, lock=False).values():
-            if at is None:
-                yield stored(account)
-            else:
-                yield as_of(account, events(account, cursor), at, annulled)
+            history = _known(cursor, account, at, annulled)
+            if policy is not None and any(
+                is_late(each.memory, policy) for each in history.deliveries.values()
+            ):
+                heard = _until(events(account, cursor), at)
+                history = freeze(history, heard, policy, annulled)
+            yield history
 
 
 def events(account: Account, cursor: CursorWrapper) -> list[Event]:
@@ -66,19 +76,16 @@ def as_of(account: Account, heard: Sequence[Event], at: int, annulled: Predicate
     purposes = {
         row.mailing.name: row.mailing.purpose for row in account.rows.values() if row.mailing
     }
-    past = [event for event in heard if event.occurred_at <= at]
-    return fold(account.channel, past, purposes, annulled)
+    return fold(account.channel, _until(heard, at), purposes, annulled)
+
+
+def _until(heard: Sequence[Event], at: int | None) -> Sequence[Event]:
+    return heard if at is None else [event for event in heard if event.occurred_at <= at]
 
 
 def _known(
-    cursor: CursorWrapper,
-    address: Address,
-    account: Account | None,
-    at: int | None,
-    annulled: Predicates,
+    cursor: CursorWrapper, account: Account, at: int | None, annulled: Predicates
 ) -> History:
-    if account is None:
-        return History(address.channel)
     if at is None:
         return stored(account)
     return as_of(account, events(account, cursor), at, annulled)

@@ -182,6 +182,9 @@ def of_all(mailings: Collection[int], now: int) -> list[Progress]:
         )
         for mailing, name, count in cursor.fetchall():
             tallies[mailing][name] = count
+        for mailing, late in counting.late(mailings, active_policy()).items():
+            for name, count in late.items():
+                tallies[mailing][name] = tallies[mailing].get(name, 0) - count
         # After the tallies: what is counted among both is then taken to be left.
         facts = {each.mailing: each for each in _facts(cursor, mailings)}
         held = _held(cursor, [each.mailing for each in facts.values() if each.is_held])

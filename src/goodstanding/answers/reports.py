@@ -240,6 +240,7 @@ def _tallied(found: models.Mailing, now: int) -> _Counted:
             [found.pk, now, policy.revision],
         )
         stale = cursor.fetchall()
+    counted.others.subtract(counting.late([found.pk], policy)[found.pk])
     counted.responses.subtract(row[1] for row in stale)
     ids = sorted({row[0] for row in stale})
     for _, response in _deliveries(ids, found.name, policy, now, None):
@@ -252,9 +253,10 @@ def _deliveries(
     ids: list[int], name: str, policy: Policy, present: int, at: int | None
 ) -> Iterator[tuple[Remembered, Response]]:
     """What became of the mailing's messages to those addresses."""
-    for history in _histories(ids, at):
-        for (of, _), each in history.deliveries.items():
-            if of == name:
+    for history in _histories(ids, at, policy=policy):
+        for place in history.deliveries:
+            if place[0] == name:
+                each = history.as_counted(place)
                 yield (
                     each,
                     respond(each.memory, policy, history.channel, present, reports=each.reports),
@@ -302,11 +304,14 @@ def _heard(history: History) -> bool:
 
 
 def _histories(
-    ids: list[int], at: int | None, advance: Callable[[int], None] | None = None
+    ids: list[int],
+    at: int | None,
+    advance: Callable[[int], None] | None = None,
+    policy: Policy | None = None,
 ) -> Iterator[History]:
     for start in range(0, len(ids), known.BATCH):
         batch = ids[start : start + known.BATCH]
-        yield from known.by_id(batch, at)
+        yield from known.by_id(batch, at, policy)
         if advance is not None:
             advance(len(batch))
 

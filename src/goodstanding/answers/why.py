@@ -15,7 +15,7 @@ from goodstanding.core import vocabularies
 from goodstanding.core.addresses import Address
 from goodstanding.core.annulments import Predicates, is_annulled
 from goodstanding.core.events import KINDS, Event, key_of
-from goodstanding.core.history import History
+from goodstanding.core.history import History, freeze
 from goodstanding.core.memory import Memory
 from goodstanding.core.policies import Policy
 from goodstanding.core.registers import Consent, Registers, Said
@@ -90,6 +90,7 @@ def why(
         with connection.cursor() as cursor:
             history, events, recorded = _heard(cursor, ids.get(address), address, at)
             annulled = annulments.in_force(cursor, at)
+        history = freeze(history, events, policy, annulled)
         standing = history.standing(policy, present)
         yield Reasons(
             address=address.value,
@@ -197,9 +198,9 @@ def _event(event: Event, recorded_at: int, annulled: Predicates) -> Heard:
 
 
 def _deliveries(history: History, standing: Standing, policy: Policy) -> Iterator[Became]:
-    for ((mailing, recipient), each), response in zip(
-        history.deliveries.items(), standing.responses, strict=True
-    ):
+    for place, response in zip(history.deliveries, standing.responses, strict=True):
+        mailing, recipient = place
+        each = history.as_counted(place)
         if mailing is None and each.memory == Memory():
             continue  # something heard of mail that we did not send, and annulled
         counts = counting.shown(msgspec.structs.asdict(each), policy)

@@ -16,8 +16,9 @@ from goodstanding.core.gate import ORDER, PURPOSE_ORDER, PURPOSES, REASONS, Bloc
 from goodstanding.core.memory import FIRST, SLOTS, Memory
 from goodstanding.core.policies import Policy
 from goodstanding.core.registers import EMPTY, Registers
+from goodstanding.core.responses import frozen_at, is_blurred
 from goodstanding.core.standings import Delivery, Standing, stand
-from goodstanding.ledger import bulk, models
+from goodstanding.ledger import bulk, freezing, models
 
 _TIMES: Final = tuple(f"{slot}_{which}" for slot in SLOTS for which in ("first", "last"))
 _NOTES: Final = (
@@ -162,10 +163,24 @@ class Account:
         place = blocks[PURPOSES.index(purpose)]
         return REASONS[place] if place is not None else None
 
-    def standing(self, policy: Policy, now: int, *, planning: bool = False) -> Standing:
-        """Where the address stands; ``planning``: as for ``stand``."""
+    def standing(
+        self,
+        policy: Policy,
+        now: int,
+        *,
+        planning: bool = False,
+        counted: Mapping[int, tuple[Memory, bool]] | None = None,
+    ) -> Standing:
+        """Where the address stands; ``planning``: as for ``stand``.
+
+        ``counted``: memory and lane's habit of deliveries as they were when their statistics froze,
+        by their ids. Without it the responses alone may be other than they are stored.
+        """
+        known = counted or {}
         facts = [
-            Delivery(row.memory, row.mailing.purpose, row.reports, row.mailing.id)
+            Delivery(
+                row.memory, row.mailing.purpose, row.reports, row.mailing.id, known.get(row.id)
+            )
             if row.mailing
             else Delivery(row.memory, "broadcast", row.reports)
             for row in self.rows.values()
@@ -256,13 +271,32 @@ def settle(
     writing = _Writing(now, facts or {})
     writing.changes.extend(said)
     standings = {}
+    accounts = list(accounts)
+    counted = _counted(cursor, accounts, policy)
     for account in accounts:
-        standing = standings[account.id] = account.standing(policy, now)
+        standing = standings[account.id] = account.standing(policy, now, counted=counted)
         writing.address(account, standing, policy.revision)
         for row, response in zip(account.rows.values(), standing.responses, strict=True):
             writing.delivery(account, row, response.name, response.since)
     writing.write(cursor)
     return standings
+
+
+def _counted(
+    cursor: CursorWrapper, accounts: Sequence[Account], policy: Policy
+) -> Mapping[int, tuple[Memory, bool]]:
+    """What deliveries remembered when their statistics froze, where their memory does not tell."""
+    if policy.statistics_days is None:
+        return {}
+    frozen: dict[int, int] = {}
+    addresses = set()
+    for account in accounts:
+        for row in account.rows.values():
+            at = frozen_at(row.memory, policy)
+            if at is not None and is_blurred(row.memory, policy):
+                frozen[row.id] = at
+                addresses.add(account.id)
+    return freezing.by_then(cursor, frozen, addresses)
 
 
 class _Writing:
