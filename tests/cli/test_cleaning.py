@@ -106,7 +106,8 @@ def test_a_malformed_address_is_corrected_as_it_was_written(run: Run, people: No
         ("dead@example.com", "DEAD@example.com", 1, "nothing to correct"),
         ("dead@example.com", "+447700900124", 1, "stays within a channel"),
         ("nobody@example.com", "alive@example.com", 1, "never heard of"),
-        ("nonsense", "alive@example.com", 1, "never heard of"),
+        ("nonsense", "alive@example.com", 2, "'nonsense' is not an email address"),
+        ("not-an-address", "+447700900124", 2, "'not-an-address' is not an email address"),
     ],
 )
 def test_a_correction_that_cannot_be(

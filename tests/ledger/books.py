@@ -11,7 +11,7 @@ from django.db import connection
 from goodstanding.core.addresses import Address
 from goodstanding.core.events import Event
 from goodstanding.core.gate import ORDER, PURPOSES, Blocks
-from goodstanding.core.history import fold
+from goodstanding.core.history import fold, freeze
 from goodstanding.core.memory import SLOTS
 from goodstanding.core.policies import Policy
 from goodstanding.ledger import clock, models, recording
@@ -23,7 +23,7 @@ _STANDING = ("status", "family", "consent", "since", "led_by", "category", "stre
 _STANDING += ("due_at", "policy", "registers")
 _BLOCKS = tuple(f"blocks_{purpose}" for purpose in PURPOSES)
 _NOTES = ("hard_category", "deferred_category", "category", "skip_reason", "stop_reason")
-_DELIVERY = ("reports", "response", "since", "opens", "clicks", *_NOTES)
+_DELIVERY = ("reports", "response", "since", "opens", "clicks", "machine_opens", *_NOTES)
 _TIMES = tuple(f"{slot}_{which}" for slot in SLOTS for which in ("first", "last"))
 
 Book = dict[str, dict[Any, Any]]
@@ -112,7 +112,7 @@ def of_core(events: Sequence[Event], policy: Policy, now: int) -> Book:
     for event in events:
         by_address.setdefault(event.address, []).append(event)
     for address, heard in by_address.items():
-        history = fold(address.channel, heard)
+        history = freeze(fold(address.channel, heard), heard, policy)
         standing = history.standing(policy, now)
         said["addresses"][address.channel, address.value] = (
             *(getattr(standing, name) for name in _STANDING[:-2]),
@@ -125,7 +125,8 @@ def of_core(events: Sequence[Event], policy: Policy, now: int) -> Book:
         ):
             memory = each.memory
             said["deliveries"][address.value, *place] = (
-                *(each.reports, response.name, response.since, each.opens, each.clicks),
+                *(each.reports, response.name, response.since),
+                *(each.opens, each.clicks, each.machine_opens),
                 *(getattr(memory, note) for note in _NOTES),
                 *memory.times,
             )

@@ -132,6 +132,97 @@ def test_a_wave_is_taken_back_and_said() -> None:
     assert rebuild(NOW, verify=True) == []
 
 
+WAVE = 10_000
+BATCH = 2_000
+
+
+def before_the_wave(chance: random.Random, person: Address) -> list[Event]:
+    """Who was there: mailings that came, bounced or were put off, and words of their own."""
+    events = [Event("opted_in", START, person, "form")]
+    events += sent_and(chance, person, "spring", 2, ("delivered", "bounced", "deferred"))
+    if chance.random() < 0.1:
+        events.append(Event("opted_out", START + 9 * DAY, person, "link", topic="news"))
+    return events
+
+
+def after_the_wave(chance: random.Random, person: Address) -> list[Event]:
+    """What came later; some of it lifts a hard bounce, or is another one that is true."""
+    kind = chance.choice(("opened", "clicked", "opted_out", "unblocked", "confirmed", "bounced"))
+    if kind in ("unblocked", "opted_out", "confirmed"):
+        return [Event(kind, START + 20 * DAY, person, "operator", detail={"reason": "so"})]
+    return sent_and(chance, person, "autumn", 20, (kind,))
+
+
+def sent_and(
+    chance: random.Random, person: Address, mailing: str, day: int, kinds: tuple[str, ...]
+) -> list[Event]:
+    at = START + day * DAY
+    kind = chance.choice(kinds)
+    detail = {"category": chance.choice(CATEGORIES)} if kind in ("bounced", "deferred") else {}
+    return [
+        Event("sent", at, person, "smtp", mailing=mailing),
+        Event(kind, at + chance.randrange(DAY), person, "smtp", mailing=mailing, detail=detail),
+    ]
+
+
+def false_bounce(chance: random.Random, person: Address) -> list[Event]:
+    at = START + 11 * DAY + chance.randrange(DAY // 2)
+    said = {"category": "mailbox_unknown", "provider": "gmail.com"}
+    return [
+        Event("sent", at, person, "smtp", mailing="summer"),
+        Event("bounced", at + 1, person, "smtp", mailing="summer", detail=said),
+    ]
+
+
+def in_large_batches(events: list[Event], chance: random.Random) -> None:
+    chance.shuffle(events)
+    for start in range(0, len(events), BATCH):
+        assert not record(events[start : start + BATCH], NOW).refused
+
+
+def apart(one: books.Book, other: books.Book, what: str) -> int:
+    """How many rows of that sort are not the same."""
+    return sum(row != other[what][place] for place, row in one[what].items())
+
+
+def test_a_wave_of_ten_thousand_leaves_what_a_rebuild_without_it_gives() -> None:
+    """Standings, deliveries and tallies, row by row; and all of it comes back when that is undone.
+
+    Half of the later events, and a tenth of the false bounces, are recorded after the annulment.
+    """
+    chance = random.Random(20)
+    early: list[Event] = []
+    late: list[Event] = []
+    for number in range(WAVE):
+        person = Address("email", f"p{number}@gmail.com")
+        early += before_the_wave(chance, person)
+        (late if number % 10 == 0 else early).extend(false_bounce(chance, person))
+        (late if number % 2 == 0 else early).extend(after_the_wave(chance, person))
+    in_large_batches(early, chance)
+    books.settle(NOW)
+    struck = books.book(events=False)
+    first = made()
+    annulled = books.book(events=False)
+    assert apart(struck, annulled, "deliveries") == WAVE * 9 // 10
+    assert apart(struck, annulled, "addresses") > WAVE // 2
+    in_large_batches(late, chance)
+    books.settle(NOW)
+    annulled = books.book(events=False)
+
+    second = undo(first, why="they are gone", by="bob", now=NOW)
+    apply(second, NOW)
+    assert apart(annulled, books.book(events=False), "deliveries") == WAVE
+    apply(undo(second, why="they are not", by="ann", now=NOW), NOW)
+    assert books.differences(annulled, books.book(events=False)) == []
+
+    false = models.Event.objects.filter(kind="bounced", detail__contains="gmail.com")
+    assert false.delete()[0] == WAVE
+    for each in models.Annulment.objects.order_by("-pk"):
+        each.delete()
+    rebuild(NOW)
+    assert books.differences(annulled, books.book(events=False)) == []
+
+
 def test_what_was_interrupted_is_gone_on_with() -> None:
     events = history(5)
     record(events, NOW)

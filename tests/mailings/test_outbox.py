@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 import pytest
 from django.db import connection, transaction
 
+from goodstanding.contacts import correcting
 from goodstanding.core.events import SECOND, Event
 from goodstanding.ledger import clock, rebuilding
 from goodstanding.ledger.models import Address, RefusedEvent
@@ -33,6 +34,7 @@ from tests.mailings.audience import (
     people,
     planned,
     response,
+    responses,
     told,
 )
 
@@ -122,6 +124,63 @@ def test_who_left_after_the_claim_is_not_let_past_the_fence() -> None:
     assert claimed(ME, 10, NOW + SECOND) == []
     assert response(made, "p1") == "skipped:complained"
     assert pending() == 2
+
+
+def corrected(old: str, new: str, at: int, *, done_at: int | None = None) -> None:
+    correcting.correct(address(old), address(new), reason="misspelt", by="eve", now=at, at=done_at)
+
+
+@pytest.mark.parametrize("done_at", [NOW + SECOND, NOW - DAY], ids=["now", "told late"])
+def test_what_waits_for_an_address_that_was_corrected_is_skipped(done_at: int) -> None:
+    people(2)
+    made = planned()
+    corrected("p0", "new", NOW + SECOND, done_at=done_at)
+    assert names(claimed(ME, 10, NOW + 2 * SECOND)) == ["p1"]
+    assert response(made, "p0") == "skipped:invalid_address"
+    assert ("new", "") not in responses(made), "the new one has not opted in"
+    assert pending() == 1
+    assert rebuilding.rebuild(NOW + 2 * SECOND, verify=True) == []
+
+
+def test_what_waits_to_be_tried_again_there_is_skipped_too() -> None:
+    people(1)
+    made = planned()
+    [claim] = claimed(ME, 10, NOW)
+    assert outbox.commit([claim], [], NOW) == {claim.delivery}
+    outbox.settle([deferred(claim, NOW + MINUTE)], NOW)
+    corrected("p0", "new", NOW + SECOND)
+    assert claimed(ME, 10, NOW + MINUTE) == []
+    assert (response(made, "p0"), pending()) == ("skipped:invalid_address", 0)
+
+
+def test_a_correction_after_the_claim_stops_it_at_the_fence_and_not_after_it() -> None:
+    people(2)
+    made = planned()
+    claims = claimed(ME, 10, NOW)
+    assert outbox.commit(claims[:1], [], NOW) == {claims[0].delivery}
+    corrected("p0", "new0", NOW + SECOND)
+    corrected("p1", "new1", NOW + SECOND)
+    assert outbox.commit(claims[1:], [], NOW + SECOND) == set()
+    outbox.settle([sent(claims[0]), Outcome(claims[1], (), NOW + SECOND)], NOW + SECOND)
+    assert claimed(ME, 10, NOW + SECOND) == []
+    assert counted(made) == {"sent": 1, "skipped:invalid_address": 1}
+
+
+def test_one_that_was_corrected_while_it_was_planned_is_skipped() -> None:
+    """The planner read who holds it before that, and the clock after the correction did."""
+    people(1)
+    made = planned(at=NOW + MINUTE)
+    corrected("p0", "new", NOW)
+    assert claimed(ME, 10, NOW + MINUTE) == []
+    assert response(made, "p0") == "skipped:invalid_address"
+
+
+def test_whoever_holds_it_anew_is_sent_what_is_planned_then() -> None:
+    people(2)
+    corrected("p0", "new", NOW - DAY)
+    contact("p0")
+    planned()
+    assert names(claimed(ME, 10, NOW)) == ["p0", "p1"]
 
 
 def test_what_time_changed_after_the_claim_is_not_let_past_the_fence() -> None:

@@ -7,6 +7,7 @@ from collections import Counter
 
 import pytest
 
+from goodstanding.contacts import correcting
 from goodstanding.core.addresses import Address
 from goodstanding.ledger import rebuilding
 from goodstanding.ledger.models import Delivery, Event
@@ -79,6 +80,18 @@ def test_asked_for_twice_under_one_key_it_goes_once() -> None:
     second = send(key="k2")
     assert second.delivery != first.delivery, "another order of the same person"
     assert Outbox.objects.count() == 2
+
+
+def test_what_waits_for_an_address_that_was_corrected_is_skipped(me: int) -> None:
+    """Also where no contact holds it; what is asked for after that is meant for it."""
+    made = receipt()
+    send()
+    ann, new = address("ann"), address("anna")
+    correcting.correct(ann, new, reason="misspelt", by="eve", now=NOW + 1)
+    assert claimed(me, 9, NOW + 2) == []
+    assert counted(made) == {"skipped:invalid_address": 1}
+    singles.send("receipt", ann, "k2", {"order": "18"}, NOW + 3)
+    assert [claim.address for claim in claimed(me, 9, NOW + 3)] == [ann]
 
 
 def test_a_key_means_one_thing() -> None:

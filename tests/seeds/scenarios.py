@@ -22,7 +22,7 @@ import msgspec
 from django.conf import settings
 
 from goodstanding.contacts.models import ContactAddress
-from goodstanding.core.addresses import Address, MalformedAddress, normalise
+from goodstanding.core.addresses import Address
 from goodstanding.core.events import Event
 from goodstanding.core.gate import ONLY_BY, PURPOSES
 from goodstanding.core.history import fold
@@ -252,7 +252,7 @@ class Scenario:
 
     def _of_all(self) -> list[tuple[str, ...]]:
         """Questions about everybody that the story is about, and how they stand now."""
-        listed = [value for value in sorted(_addresses()) if _can_be_asked_about(value)]
+        listed = sorted(_addresses())
         return [
             ("why", *listed),
             ("check", *listed),
@@ -353,14 +353,6 @@ def _comparable(items: list[Any]) -> list[Any]:
 
 def _now() -> int:
     return int(datetime.now(UTC).timestamp() * 1_000_000)
-
-
-def _can_be_asked_about(value: str) -> bool:
-    try:
-        normalise("email" if "@" in value else "sms", value)
-    except MalformedAddress:
-        return False
-    return True
 
 
 def _addresses() -> list[str]:

@@ -54,6 +54,9 @@ def test_automatic_downloads_of_images_are_opened_too(scenario: Scenario, kind: 
     (Opened).”"""
     scenario.tell(heard("opted_in", "ann", 0), mailed("ann", 1, "may", "delivered", kind))
     assert scenario.response("ann", "may", 2) == "Delivered (Opened)"
+    opens = 0 if kind == "clicked" else 1
+    assert scenario.delivery("ann", "may", 2)["opens"] == opens
+    assert scenario.mailing("may", 2)["opens"] == scenario.mailing("may")["opens"] == opens
 
 
 @pytest.mark.parametrize(

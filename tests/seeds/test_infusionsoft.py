@@ -236,11 +236,6 @@ def test_invalid_email_is_found_before_sending(scenario: Scenario, tmp_path: Pat
     assert scenario.refusal("dee") == "invalid_address"
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="cli/parameters.py, addresses(): what is no address is bad usage, also where an import"
-    " found it and it stands as invalid: nobody can ask why",
-)
 def test_why_an_invalid_email_was_flagged(scenario: Scenario, tmp_path: Path) -> None:
     """“they will flag it as invalid”, and say why."""
     scenario.contacts(tmp_path / "people.csv", "Name,Email\nCai,cai@@example.com\n")

@@ -13,6 +13,7 @@ from goodstanding.core.addresses import Address
 from goodstanding.core.history import History
 from goodstanding.core.policies import Policy
 from goodstanding.core.standings import Standing
+from goodstanding.ledger import asking
 from goodstanding.ledger.policy import active_policy
 
 
@@ -41,12 +42,19 @@ def check(
     ``purpose``: one of ``core.gate.PURPOSES``. ``now`` in microseconds. ``policy``: another than
     the settings name. ``at``: answer as of that time, from what had happened by then.
     """
+    before = (
+        asking.refusals_before(addresses, purpose, topic) if policy is None and at is None else {}
+    )
     policy = policy or active_policy()
     for address, history in known.of(addresses, at):
         # One that waits to be sent may be the last that there is room for.
         standing = history.standing(policy, now if at is None else at, planning=True)
         blocks = standing.topics.get(topic, standing.blocks) if topic else standing.blocks
-        reason = blocks[purpose]
+        reason = before.get(address) or blocks[purpose]
+        if reason != blocks[purpose]:
+            because = words().policy["before"].format(policy=policy.name, reason=reason)
+        else:
+            because = _sentence(reason, purpose, topic, history, standing, policy)
         yield Checked(
             address=address.value,
             channel=address.channel,
@@ -54,7 +62,7 @@ def check(
             reason=reason,
             status=standing.status,
             family=standing.family,
-            why=_sentence(reason, purpose, topic, history, standing, policy),
+            why=because,
         )
 
 

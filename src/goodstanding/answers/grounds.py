@@ -135,7 +135,7 @@ def streak_of(history: History, standing: Standing, policy: Policy) -> failures.
     """The soft outcomes in a row."""
     memories = [each.memory for each in history.deliveries.values()]
     return failures.soft_streak(
-        history.registers, memories, standing.responses, policy, history.channel
+        history.registers, memories, standing.judged, policy, history.channel
     )
 
 

@@ -11,7 +11,9 @@ from django.db.backends.utils import CursorWrapper
 from goodstanding.core.addresses import Address
 from goodstanding.core.annulments import Holding
 from goodstanding.core.events import Event
-from goodstanding.core.history import DeliveryKey, History, Remembered, fold
+from goodstanding.core.history import DeliveryKey, History, Remembered, fold, freeze
+from goodstanding.core.policies import Policy
+from goodstanding.core.responses import is_late
 from goodstanding.ledger import accounts, annulments, lookup
 from goodstanding.ledger.accounts import Account, Row
 from goodstanding.ledger.rebuilding import history_as_read
@@ -33,18 +35,26 @@ def of(wanted: Sequence[Address], at: int | None = None) -> Iterator[tuple[Addre
             holding = annulments.holding(cursor, at)
             for address in batch:
                 account = loaded.get(ids.get(address, 0))
-                yield address, _known(cursor, address, account, at, holding)
+                if account is None:
+                    yield address, History(address.channel)
+                else:
+                    yield address, _known(cursor, account, at, holding)
 
 
-def by_id(ids: Collection[int], at: int | None = None) -> Iterator[History]:
-    """What is known of the addresses with those ids."""
+def by_id(
+    ids: Collection[int], at: int | None = None, policy: Policy | None = None
+) -> Iterator[History]:
+    """What is known of the addresses with those ids; ``policy``: whose statistics are asked for."""
     with connection.cursor() as cursor:
         holding = annulments.holding(cursor, at)
         for account in accounts.load(cursor, ids, lock=False).values():
-            if at is None:
-                yield stored(account)
-            else:
-                yield as_of(account, _events(account, cursor, holding), at, holding)
+            history = _known(cursor, account, at, holding)
+            if policy is not None and any(
+                is_late(each.memory, policy) for each in history.deliveries.values()
+            ):
+                heard = _until(_events(account, cursor, holding), at)
+                history = freeze(history, heard, policy, holding.predicates)
+            yield history
 
 
 def stored(account: Account) -> History:
@@ -64,19 +74,14 @@ def as_of(account: Account, heard: Sequence[Event], at: int, holding: Holding) -
     purposes = {
         row.mailing.name: row.mailing.purpose for row in account.rows.values() if row.mailing
     }
-    past = [event for event in heard if event.occurred_at <= at]
-    return fold(account.channel, past, purposes, holding.predicates)
+    return fold(account.channel, _until(heard, at), purposes, holding.predicates)
 
 
-def _known(
-    cursor: CursorWrapper,
-    address: Address,
-    account: Account | None,
-    at: int | None,
-    holding: Holding,
-) -> History:
-    if account is None:
-        return History(address.channel)
+def _until(heard: Sequence[Event], at: int | None) -> Sequence[Event]:
+    return heard if at is None else [event for event in heard if event.occurred_at <= at]
+
+
+def _known(cursor: CursorWrapper, account: Account, at: int | None, holding: Holding) -> History:
     if at is None:
         return stored(account)
     return as_of(account, _events(account, cursor, holding), at, holding)
@@ -93,4 +98,5 @@ def _key(row: Row) -> DeliveryKey:
 
 def _remembered(row: Row) -> Remembered:
     purpose = row.mailing.purpose if row.mailing else "broadcast"
-    return Remembered(row.memory, purpose, row.reports, row.opens, row.clicks)
+    counts = (row.opens, row.clicks, row.machine_opens)
+    return Remembered(row.memory, purpose, row.reports, *counts)

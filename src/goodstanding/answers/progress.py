@@ -12,6 +12,7 @@ from typing import Any, Final, Literal, get_args
 import msgspec
 from django.db import connection
 
+from goodstanding.answers import counting
 from goodstanding.core.policies import Policy
 from goodstanding.intake import digest
 from goodstanding.ledger import bulk
@@ -57,7 +58,6 @@ MOST_TROUBLES: Final = 5
 SKIPPED: Final = "skipped:"
 """Before a reason, in the name of a response."""
 
-COUNTS: Final = ("opens", "clicks", "unsubscribes", "complaints")
 _GO_ON: Final = frozenset({"scheduled", "planning", "checking", "sending"})
 _LEFT: Final = frozenset({"in_flight", "not_delivered", "delivered"})
 
@@ -182,6 +182,9 @@ def of_all(mailings: Collection[int], now: int) -> list[Progress]:
         )
         for mailing, name, count in cursor.fetchall():
             tallies[mailing][name] = count
+        for mailing, late in counting.late(mailings, active_policy()).items():
+            for name, count in late.items():
+                tallies[mailing][name] = tallies[mailing].get(name, 0) - count
         # After the tallies: what is counted among both is then taken to be left.
         facts = {each.mailing: each for each in _facts(cursor, mailings)}
         held = _held(cursor, [each.mailing for each in facts.values() if each.is_held])
@@ -256,7 +259,7 @@ def _progress(facts: _Facts, tally: dict[str, int], held: tuple[Held, ...], now:
     responses = {
         name: count
         for name, count in tally.items()
-        if name not in COUNTS and not name.startswith(SKIPPED)
+        if name not in counting.TALLIED and not name.startswith(SKIPPED)
     }
     skipped = {
         name.removeprefix(SKIPPED): count
@@ -282,7 +285,7 @@ def _progress(facts: _Facts, tally: dict[str, int], held: tuple[Held, ...], now:
         skipped=skipped,
         left=left,
         responses=responses,
-        counts={name: tally.get(name, 0) for name in COUNTS},
+        counts=counting.shown(tally, active_policy()),
         since=facts.since if told else None,
         by=facts.by if told else None,
         why=facts.why if told else None,

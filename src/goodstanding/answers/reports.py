@@ -9,7 +9,7 @@ from typing import Any, Final, cast
 import msgspec
 from django.db import connection
 
-from goodstanding.answers import known, progress
+from goodstanding.answers import counting, known, progress
 from goodstanding.core import vocabularies
 from goodstanding.core.addresses import Channel
 from goodstanding.core.consent import CONFIRMED
@@ -140,10 +140,11 @@ def mailing(
     found = models.Mailing.objects.filter(name=name).first()
     if found is None:
         raise NoSuchMailing(f"There is no mailing {name!r}.")
-    if policy is None and at is None:
+    as_stored = policy is None and at is None
+    policy = policy or active_policy()
+    if as_stored:
         counted = _tallied(found, now)
     else:
-        policy = policy or active_policy()
         counted = _Counted(policy)
         present = now if at is None else at
         for each, response in _deliveries(_ids_of(found.pk), name, policy, present, at):
@@ -176,10 +177,7 @@ def mailing(
         },
         sent=sent,
         responses=responses,
-        opens=counted.others["opens"],
-        clicks=counted.others["clicks"],
-        unsubscribes=counted.others["unsubscribes"],
-        complaints=counted.others["complaints"],
+        **counting.shown(counted.others, policy),
     )
 
 
@@ -216,6 +214,7 @@ class _Counted:
         self.responses[response.name] += 1
         self.others["opens"] += each.opens
         self.others["clicks"] += each.clicks
+        self.others["machine_opens"] += each.machine_opens
         self.others["unsubscribes"] += each.memory.first("unsubscribed") is not None
         self.others["complaints"] += each.memory.first("complained") is not None
         sent_at = each.memory.sent_at
@@ -231,7 +230,7 @@ def _tallied(found: models.Mailing, now: int) -> _Counted:
     counted.started_at, counted.ended_at = found.started_at, found.ended_at
     tallies = models.MailingTally.objects.filter(mailing=found).values_list("name", "count")
     for name, count in tallies:
-        kept = counted.others if name in progress.COUNTS else counted.responses
+        kept = counted.others if name in counting.TALLIED else counted.responses
         kept[name] += count
     with connection.cursor() as cursor:
         cursor.execute(
@@ -241,6 +240,7 @@ def _tallied(found: models.Mailing, now: int) -> _Counted:
             [found.pk, now, policy.revision],
         )
         stale = cursor.fetchall()
+    counted.others.subtract(counting.late([found.pk], policy)[found.pk])
     counted.responses.subtract(row[1] for row in stale)
     ids = sorted({row[0] for row in stale})
     for _, response in _deliveries(ids, found.name, policy, now, None):
@@ -253,9 +253,10 @@ def _deliveries(
     ids: list[int], name: str, policy: Policy, present: int, at: int | None
 ) -> Iterator[tuple[Remembered, Response]]:
     """What became of the mailing's messages to those addresses."""
-    for history in _histories(ids, at):
-        for (of, _), each in history.deliveries.items():
-            if of == name:
+    for history in _histories(ids, at, policy=policy):
+        for place in history.deliveries:
+            if place[0] == name:
+                each = history.as_counted(place)
                 yield (
                     each,
                     respond(each.memory, policy, history.channel, present, reports=each.reports),
@@ -303,11 +304,14 @@ def _heard(history: History) -> bool:
 
 
 def _histories(
-    ids: list[int], at: int | None, advance: Callable[[int], None] | None = None
+    ids: list[int],
+    at: int | None,
+    advance: Callable[[int], None] | None = None,
+    policy: Policy | None = None,
 ) -> Iterator[History]:
     for start in range(0, len(ids), known.BATCH):
         batch = ids[start : start + known.BATCH]
-        yield from known.by_id(batch, at)
+        yield from known.by_id(batch, at, policy)
         if advance is not None:
             advance(len(batch))
 

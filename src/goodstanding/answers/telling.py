@@ -186,7 +186,7 @@ def _streak(
     failed = [
         (each.memory.sent_at, name, response, each.memory.category)
         for (name, _), each, response in zip(
-            history.deliveries, history.deliveries.values(), standing.responses, strict=True
+            history.deliveries, history.deliveries.values(), standing.judged, strict=True
         )
         if each.memory.sent_at in sent and response.outcome != "good"
     ]

@@ -9,13 +9,13 @@ import msgspec
 from django.db import connection
 from django.db.backends.utils import CursorWrapper
 
-from goodstanding.answers import known
+from goodstanding.answers import counting, known
 from goodstanding.answers.telling import Anew, explain
 from goodstanding.core import vocabularies
 from goodstanding.core.addresses import Address
 from goodstanding.core.annulments import Holding, Predicates, is_annulled
 from goodstanding.core.events import KINDS, Event, key_of
-from goodstanding.core.history import History
+from goodstanding.core.history import History, freeze
 from goodstanding.core.memory import Memory
 from goodstanding.core.policies import Policy
 from goodstanding.core.registers import Consent, Registers, Said
@@ -103,6 +103,7 @@ def why(
             holding = annulments.holding(cursor, at)
             history, events, recorded, anew = _heard(cursor, ids.get(address), address, at, holding)
         annulled = holding.predicates
+        history = freeze(history, events, policy, annulled)
         standing = history.standing(policy, present)
         yield Reasons(
             address=address.value,
@@ -118,7 +119,8 @@ def why(
                 for key in (key_of(event),)
             ],
             deliveries=sorted(
-                _deliveries(history, standing), key=lambda each: each.sent_at or each.since or ""
+                _deliveries(history, standing, policy),
+                key=lambda each: each.sent_at or each.since or "",
             ),
         )
 
@@ -231,18 +233,19 @@ def _reading(detail: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in detail.items() if name in READING}
 
 
-def _deliveries(history: History, standing: Standing) -> Iterator[Became]:
-    for ((mailing, recipient), each), response in zip(
-        history.deliveries.items(), standing.responses, strict=True
-    ):
+def _deliveries(history: History, standing: Standing, policy: Policy) -> Iterator[Became]:
+    for place, response in zip(history.deliveries, standing.responses, strict=True):
+        mailing, recipient = place
+        each = history.as_counted(place)
         if mailing is None and each.memory == Memory():
             continue  # something heard of mail that we did not send, and annulled
+        counts = counting.shown(msgspec.structs.asdict(each), policy)
         yield Became(
             mailing=mailing,
             response=response.name,
             names=_response_names(response.name, history.channel, each.memory),
-            opens=each.opens,
-            clicks=each.clicks,
+            opens=counts["opens"],
+            clicks=counts["clicks"],
             since=rfc3339_or_none(response.since),
             sent_at=rfc3339_or_none(each.memory.sent_at),
             category=each.memory.category,

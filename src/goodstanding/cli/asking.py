@@ -18,6 +18,7 @@ Addresses = Annotated[
     list[str],
     typer.Argument(
         help="Email addresses, or numbers: with country code, or as in the setting region."
+        " Malformed ones, too, as an import kept them."
     ),
 ]
 
@@ -53,7 +54,7 @@ def check(
     prepare()
     from goodstanding.answers.checking import check as ask
 
-    asked = parameters.addresses(addresses)
+    asked = parameters.known_addresses(addresses)
     answers = list(ask(asked, purpose, topic, parameters.present(), another, as_of))
     if as_json:
         for answer in answers:
@@ -90,7 +91,7 @@ def why(
     prepare()
     from goodstanding.answers.why import why as ask
 
-    for reasons in ask(parameters.addresses(addresses), parameters.present(), another, as_of):
+    for reasons in ask(parameters.known_addresses(addresses), parameters.present(), another, as_of):
         if as_json:
             print_json(reasons)
         else:

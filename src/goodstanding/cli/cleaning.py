@@ -84,16 +84,12 @@ def _wrong(text: str, channel: Channel) -> Address:
     Raises:
         BadInput: there is nothing of it to be found.
     """
-    from goodstanding.contacts.rows import as_kept
-    from goodstanding.core.addresses import Address, MalformedAddress
+    from goodstanding.core.addresses import MalformedAddress
 
     try:
-        return parameters.address(text)
+        return parameters.known_address(text, channel)
     except MalformedAddress as error:
-        kept = as_kept(text.strip())
-        if not kept:
-            raise BadInput(str(error)) from None
-        return Address(channel, kept)
+        raise BadInput(str(error)) from None
 
 
 def purge(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import getpass
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -156,13 +156,26 @@ def addresses(texts: Sequence[str]) -> list[Address]:
     Raises:
         BadInput: one of them is malformed; every one that is has been complained of.
     """
+    return _each(texts, address)
+
+
+def known_addresses(texts: Sequence[str]) -> list[Address]:
+    """The same for a question: also the malformed ones that an import kept.
+
+    Raises:
+        BadInput: one of them is malformed and was never kept; all of those are complained of.
+    """
+    return _each(texts, known_address)
+
+
+def _each(texts: Sequence[str], read: Callable[[str], Address]) -> list[Address]:
     from goodstanding.core.addresses import MalformedAddress
 
     found = []
     wrong = []
     for text in texts:
         try:
-            found.append(address(text))
+            found.append(read(text))
         except MalformedAddress as error:
             wrong.append(str(error))
     for sentence in wrong[:-1]:
@@ -182,6 +195,35 @@ def address(text: str) -> Address:
 
     from goodstanding.core.addresses import normalise
 
+    return normalise(_channel(text), text, settings.OPTIONS.region)
+
+
+def known_address(text: str, channel: Channel | None = None) -> Address:
+    """The address that an argument says, or the malformed one that was kept as it was written.
+
+    ``channel``: where to look for a malformed one; None: first on that which it looks like.
+
+    Raises:
+        MalformedAddress: it says none, and none was kept.
+    """
+    from goodstanding.contacts.rows import as_kept
+    from goodstanding.core.addresses import Address, MalformedAddress
+    from goodstanding.ledger import lookup
+
+    try:
+        return address(text)
+    except MalformedAddress:
+        looks_like = _channel(text)
+        other: Channel = "sms" if looks_like == "email" else "email"
+        kept = as_kept(text.strip())
+        places = [Address(each, kept) for each in ([channel] if channel else [looks_like, other])]
+        known = lookup.address_ids(places) if kept else {}
+        for place in places:
+            if place in known:
+                return place
+        raise
+
+
+def _channel(text: str) -> Channel:
     numeric = text[:1].isdecimal() or text[:1] in tuple("+\uff0b(")
-    channel: Channel = "sms" if numeric and "@" not in text else "email"
-    return normalise(channel, text, settings.OPTIONS.region)
+    return "sms" if numeric and "@" not in text else "email"

@@ -31,7 +31,7 @@ class Kind(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     slot: str | None = None
     human: bool = False
     machine: bool = False
-    counts: Literal["opens", "clicks"] | None = None
+    counts: Literal["opens", "clicks", "machine_opens"] | None = None
     starts: bool = False
     failure: bool = False
 

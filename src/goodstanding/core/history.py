@@ -13,6 +13,7 @@ from goodstanding.core.gate import PURPOSE_ORDER
 from goodstanding.core.memory import Memory
 from goodstanding.core.policies import Policy
 from goodstanding.core.registers import Registers
+from goodstanding.core.responses import frozen_at, is_late
 from goodstanding.core.standings import Delivery, Standing, stand
 
 DeliveryKey = tuple[str | None, str]
@@ -27,6 +28,7 @@ class Remembered(msgspec.Struct):
     reports: bool = True
     opens: int = 0
     clicks: int = 0
+    machine_opens: int = 0
 
 
 class History(msgspec.Struct):
@@ -35,6 +37,12 @@ class History(msgspec.Struct):
     channel: str
     registers: Registers = Registers()
     deliveries: dict[DeliveryKey, Remembered] = {}
+    counted: dict[DeliveryKey, Remembered] = {}
+    """Deliveries of which something came after their statistics froze, as they were then."""
+
+    def as_counted(self, place: DeliveryKey) -> Remembered:
+        """One of the deliveries, as its mailing's statistics count it."""
+        return self.counted.get(place) or self.deliveries[place]
 
     def standing(self, policy: Policy, now: int, *, planning: bool = False) -> Standing:
         """Where the address stands; its responses in the order of ``deliveries``.
@@ -42,8 +50,11 @@ class History(msgspec.Struct):
         ``planning``: as for ``stand``.
         """
         facts = [
-            Delivery(each.memory, each.purpose, each.reports, mailing)
-            for (mailing, _), each in self.deliveries.items()
+            Delivery(
+                each.memory, each.purpose, each.reports, place[0], (by_then.memory, by_then.reports)
+            )
+            for place, each in self.deliveries.items()
+            for by_then in (self.as_counted(place),)
         ]
         return stand(self.registers, facts, policy, self.channel, now, planning=planning)
 
@@ -92,14 +103,41 @@ def fold(
     return history
 
 
+def freeze(
+    history: History, events: Iterable[Event], policy: Policy, annulled: Predicates = ()
+) -> History:
+    """The history with what its statistics count by that policy; ``events``: it was folded from."""
+    frozen = {
+        place: at
+        for place, each in history.deliveries.items()
+        if is_late(each.memory, policy) and (at := frozen_at(each.memory, policy)) is not None
+    }
+    if not frozen:
+        return history
+    by_then = [
+        event
+        for event in events
+        if (place := _place(event, key_of(event))) in frozen and event.occurred_at <= frozen[place]
+    ]
+    counted = fold(history.channel, by_then, annulled=annulled).deliveries
+    for place, each in counted.items():
+        each.purpose = history.deliveries[place].purpose
+    return msgspec.structs.replace(history, counted=counted)
+
+
 def _delivery(history: History, event: Event, key: str) -> Remembered | None:
     """The delivery that an event is about."""
+    place = _place(event, key)
+    return None if place is None else history.deliveries.setdefault(place, Remembered())
+
+
+def _place(event: Event, key: str) -> DeliveryKey | None:
+    """Which delivery an event is about."""
     if memory.slot_of(event.kind, event.detail) is None:
         return None
     if event.mailing is None and KINDS[event.kind].about != "delivery":
         return None
-    place = (event.mailing, event.recipient if event.mailing is not None else key)
-    return history.deliveries.setdefault(place, Remembered())
+    return (event.mailing, event.recipient if event.mailing is not None else key)
 
 
 def _remember(delivery: Remembered, event: Event) -> None:
@@ -110,6 +148,8 @@ def _remember(delivery: Remembered, event: Event) -> None:
         delivery.opens += 1
     elif counts == "clicks":
         delivery.clicks += 1
+    elif counts == "machine_opens":
+        delivery.machine_opens += 1
 
 
 def _order(place: DeliveryKey) -> tuple[str, str]:

@@ -7,7 +7,7 @@ from typing import Final, Literal
 import msgspec
 
 from goodstanding.core.categories import CATEGORIES
-from goodstanding.core.memory import FIRST, LEFT, Memory, Times
+from goodstanding.core.memory import BOUNCES, FIRST, LEFT, Memory, Times
 from goodstanding.core.policies import Policy, ResponseRule
 
 DAY: Final = 86_400_000_000
@@ -15,6 +15,7 @@ DAY: Final = 86_400_000_000
 _SENT: Final = FIRST["sent"]
 _DEFERRED: Final = FIRST["deferred"]
 _LOST: Final = FIRST["lost"]
+_LAST_MATTERS: Final = (*BOUNCES, _SENT, _DEFERRED)
 _PERSON: Final = tuple(FIRST[slot] for slot in ("opened", "clicked", "replied"))
 _IN_FLIGHT: Final = tuple(FIRST[slot] for slot in ("planned", "queued", "sent", "deferred"))
 
@@ -89,13 +90,13 @@ def _read(policy: Policy) -> _Table:
 def respond(memory: Memory, policy: Policy, channel: str, now: int, *, reports: bool) -> Response:
     """What became of the message.
 
-    ``reports``: whether its lane reports deliveries. Source: design, section 3.
+    ``reports``: whether its lane reports deliveries. Where statistics are cut in time, give what
+    the message remembered by then of one that ``is_blurred``. Source: design, section 3.
     """
     table = _table(policy)
-    times = memory.times
-    if policy.statistics_days is not None:
-        times = _counted(times, policy.statistics_days)
-    deadline = _deadline(times, policy, channel, reports=reports)
+    frozen = frozen_at(memory, policy)
+    times = _counted(memory.times, frozen)
+    deadline = _deadline(times, policy, channel, frozen, reports=reports)
     final = _first_final(table, times, memory)
     if table.expired.final and deadline is not None and deadline <= now:
         heard = _earliest_answer(times)
@@ -156,12 +157,40 @@ def _still_deferred(times: Times) -> bool:
     return deferred is not None and (sent is None or deferred >= sent)
 
 
-def _counted(times: Times, days: int) -> Times:
-    """The times that statistics still count: those up to so many days after it was sent."""
-    sent = times[_SENT]
-    if sent is None:
+def frozen_at(memory: Memory, policy: Policy) -> int | None:
+    """The last moment that counts in the message's statistics (microseconds), None: all do."""
+    sent = memory.times[_SENT]
+    if policy.statistics_days is None or sent is None:
+        return None
+    return sent + policy.statistics_days * DAY
+
+
+def is_late(memory: Memory, policy: Policy) -> bool:
+    """Whether something happened after the last moment that counts."""
+    frozen = frozen_at(memory, policy)
+    return frozen is not None and any(last is not None and last > frozen for last in memory.times)
+
+
+def is_blurred(memory: Memory, policy: Policy) -> bool:
+    """Whether something happened so late that the memory does not tell what it was before.
+
+    Of most things only the first matters. Of failures, and of deliveries that a failure may undo,
+    the last does, too, and what was heard late has taken its place.
+    """
+    frozen = frozen_at(memory, policy)
+    if frozen is None:
+        return False
+    table, times = _table(policy), memory.times
+    places = _LAST_MATTERS
+    if any(times[place] is not None for place in table.contesting):
+        places += table.contested
+    return any((last := times[place + 1]) is not None and last > frozen for place in places)
+
+
+def _counted(times: Times, limit: int | None) -> Times:
+    """The times up to a limit; a last that lies beyond it is taken to be there."""
+    if limit is None:
         return times
-    limit = sent + days * DAY
     counted = list(times)
     for place in range(0, len(times), 2):
         first, last = times[place], times[place + 1]
@@ -172,13 +201,21 @@ def _counted(times: Times, days: int) -> Times:
     return tuple(counted)
 
 
-def _deadline(times: Times, policy: Policy, channel: str, *, reports: bool) -> int | None:
-    """When silence becomes an answer; never, where a lane that reports nothing took the mail."""
+def _deadline(
+    times: Times, policy: Policy, channel: str, frozen: int | None, *, reports: bool
+) -> int | None:
+    """When silence becomes an answer; never, where a lane that reports nothing took the mail.
+
+    Nor where that would be after the last moment that counts.
+    """
     if not (reports or _still_deferred(times)):
         return None
     handed = times[_SENT] if times[_SENT] is not None else times[_DEFERRED]
     silence = policy.silence.get(channel)
-    return handed + silence.after if handed is not None and silence is not None else None
+    if handed is None or silence is None:
+        return None
+    deadline = handed + silence.after
+    return deadline if frozen is None or deadline <= frozen else None
 
 
 def _earliest_answer(times: Times) -> int | None:

@@ -45,13 +45,15 @@ _WORDS: Final = {"opted_out", "never_opted_in"}
 class Delivery(msgspec.Struct, frozen=True, gc=False):
     """What a standing needs of one delivery: memory, mailing's purpose, lane's habit, mailing.
 
-    ``mailing`` tells mailings apart (an id or a name); None: one of its own.
+    ``mailing`` tells mailings apart (an id or a name); None: one of its own. ``counted``: memory
+    and lane's habit as they were when its statistics froze, where something came later.
     """
 
     memory: Memory
     purpose: str = "broadcast"
     reports: bool = True
     mailing: failures.MailingId = None
+    counted: tuple[Memory, bool] | None = None
 
 
 class Standing(msgspec.Struct, frozen=True, gc=False):
@@ -62,8 +64,8 @@ class Standing(msgspec.Struct, frozen=True, gc=False):
     each purpose; ``topics``: the same for each topic on which the person had a word of their own.
     ``consent``: the status that consent alone would give. ``streak``: soft outcomes in a row.
     ``bar``: what bars an acknowledgement of the opt-out. ``responses``: of the deliveries, in the
-    order given. ``due_at``: when time alone changes
-    something next (microseconds).
+    order given; ``judged``: those by which the address is judged, which never freeze. ``due_at``:
+    when time alone changes something next (microseconds).
     """
 
     status: str
@@ -78,6 +80,7 @@ class Standing(msgspec.Struct, frozen=True, gc=False):
     engaged_at: int | None
     bar: Bar | None
     responses: tuple[Response, ...]
+    judged: tuple[Response, ...]
     due_at: int | None
 
     @property
@@ -111,15 +114,17 @@ def stand(
     clock = Clock(now)
     memories = [each.memory for each in deliveries]
     responses = tuple(
-        respond(each.memory, policy, channel, now, reports=each.reports) for each in deliveries
+        respond(memory, policy, channel, now, reports=reports)
+        for each in deliveries
+        for memory, reports in (each.counted or (each.memory, each.reports),)
     )
-    for response in responses:
-        if response.due_at is not None:
-            clock.has_come(response.due_at)
     # What counts in a mailing's statistics may be cut in time; standings never freeze.
     judged = (
         responses if policy.statistics_days is None else _uncut(deliveries, policy, channel, now)
     )
+    for response in responses if judged is responses else (*responses, *judged):
+        if response.due_at is not None:
+            clock.has_come(response.due_at)
     mailings = [each.mailing for each in deliveries]
     word = consent.general(registers)
     streak = failures.soft_streak(registers, memories, judged, policy, channel, mailings)
@@ -167,6 +172,7 @@ def stand(
         engaged_at=registers.engaged.at if registers.engaged else None,
         bar=bar,
         responses=responses,
+        judged=judged,
         due_at=clock.due_at,
     )
 

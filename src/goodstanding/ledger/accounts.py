@@ -12,12 +12,13 @@ from typing import Any, Final
 import msgspec
 from django.db.backends.utils import CursorWrapper
 
-from goodstanding.core.gate import ORDER, PURPOSE_ORDER, PURPOSES, Blocks
+from goodstanding.core.gate import ORDER, PURPOSE_ORDER, PURPOSES, REASONS, Blocks
 from goodstanding.core.memory import FIRST, SLOTS, Memory
 from goodstanding.core.policies import Policy
 from goodstanding.core.registers import EMPTY, Registers
+from goodstanding.core.responses import frozen_at, is_blurred
 from goodstanding.core.standings import Delivery, Standing, stand
-from goodstanding.ledger import bulk, models
+from goodstanding.ledger import bulk, freezing, models
 
 _TIMES: Final = tuple(f"{slot}_{which}" for slot in SLOTS for which in ("first", "last"))
 _NOTES: Final = (
@@ -45,7 +46,9 @@ _DERIVED: Final = (
 _STATUS: Final = _DERIVED.index("status")
 _DUE_AT: Final = _DERIVED.index("due_at")
 _POLICY: Final = _DERIVED.index("policy")
-_FOLDED: Final = ("reports", "response", "since", "opens", "clicks", *_NOTES, *_TIMES)
+_COUNTS: Final = ("opens", "clicks", "machine_opens")
+_FIRST_BLOCK: Final = len(_DERIVED) - len(_BLOCKS)
+_FOLDED: Final = ("reports", "response", "since", *_COUNTS, *_NOTES, *_TIMES)
 
 ADDRESSES: Final = bulk.Table(models.Address, ("id", *_DERIVED))
 DELIVERIES: Final = bulk.Table(
@@ -86,7 +89,7 @@ class MailingFacts(msgspec.Struct, frozen=True):
 class Row:
     """One delivery while it is folded."""
 
-    __slots__ = ("clicks", "id", "mailing", "memory", "opens", "recipient", "reports", "stored")
+    __slots__ = (*_COUNTS, "id", "mailing", "memory", "recipient", "reports", "stored")
 
     def __init__(self, id: int, mailing: Mailing | None, recipient: str) -> None:  # noqa: A002
         self.id = id
@@ -96,6 +99,7 @@ class Row:
         self.reports = True
         self.opens = 0
         self.clicks = 0
+        self.machine_opens = 0
         self.stored: tuple[Any, ...] | None = None
 
     def folded(self, response: str, since: int | None) -> tuple[Any, ...]:
@@ -107,6 +111,7 @@ class Row:
             since,
             self.opens,
             self.clicks,
+            self.machine_opens,
             memory.hard_category,
             memory.deferred_category,
             memory.category,
@@ -141,7 +146,7 @@ class Account:
         for row in self.rows.values():
             row.memory = Memory()
             row.reports = True
-            row.opens = row.clicks = 0
+            row.opens = row.clicks = row.machine_opens = 0
 
     def is_stale(self, policy: Policy, now: int) -> bool:
         """Whether time or a new policy has not been folded in yet."""
@@ -150,10 +155,32 @@ class Account:
         due_at, revision = self.stored[_DUE_AT], self.stored[_POLICY]
         return revision != policy.revision or (due_at is not None and due_at <= now)
 
-    def standing(self, policy: Policy, now: int, *, planning: bool = False) -> Standing:
-        """Where the address stands; ``planning``: as for ``stand``."""
+    def refusal_before(self, policy: Policy, purpose: str, topic: str | None) -> str | None:
+        """What refuses it as another policy than that one has folded it; None where none has."""
+        if self.stored is None or self.stored[_POLICY] in (0, policy.revision):
+            return None
+        blocks = self.topics.get(topic or "", self.stored[_FIRST_BLOCK:])
+        place = blocks[PURPOSES.index(purpose)]
+        return REASONS[place] if place is not None else None
+
+    def standing(
+        self,
+        policy: Policy,
+        now: int,
+        *,
+        planning: bool = False,
+        counted: Mapping[int, tuple[Memory, bool]] | None = None,
+    ) -> Standing:
+        """Where the address stands; ``planning``: as for ``stand``.
+
+        ``counted``: memory and lane's habit of deliveries as they were when their statistics froze,
+        by their ids. Without it the responses alone may be other than they are stored.
+        """
+        known = counted or {}
         facts = [
-            Delivery(row.memory, row.mailing.purpose, row.reports, row.mailing.id)
+            Delivery(
+                row.memory, row.mailing.purpose, row.reports, row.mailing.id, known.get(row.id)
+            )
             if row.mailing
             else Delivery(row.memory, "broadcast", row.reports)
             for row in self.rows.values()
@@ -212,7 +239,8 @@ def _loaded(
 def _take_deliveries(accounts: dict[int, Account], found: Iterable[tuple[Any, ...]]) -> None:
     mailings: dict[int | None, Mailing | None] = {None: None}
     folded = 6
-    notes = folded + 5
+    counts = folded + 3
+    notes = counts + len(_COUNTS)
     times = notes + len(_NOTES)
     for stored in found:
         id_, address, mailing, recipient, name, purpose = stored[:folded]
@@ -220,7 +248,7 @@ def _take_deliveries(accounts: dict[int, Account], found: Iterable[tuple[Any, ..
             mailings[mailing] = Mailing(mailing, name, purpose)
         row = Row(id_, mailings[mailing], recipient)
         row.reports = bool(stored[folded])
-        row.opens, row.clicks = stored[folded + 3], stored[folded + 4]
+        row.opens, row.clicks, row.machine_opens = stored[counts:notes]
         row.memory = Memory(tuple(stored[times:]), *stored[notes:times])
         row.stored = (row.reports, *stored[folded + 1 :])
         accounts[address].rows[mailing, recipient] = row
@@ -243,13 +271,32 @@ def settle(
     writing = _Writing(now, facts or {})
     writing.changes.extend(said)
     standings = {}
+    accounts = list(accounts)
+    counted = _counted(cursor, accounts, policy)
     for account in accounts:
-        standing = standings[account.id] = account.standing(policy, now)
+        standing = standings[account.id] = account.standing(policy, now, counted=counted)
         writing.address(account, standing, policy.revision)
         for row, response in zip(account.rows.values(), standing.responses, strict=True):
             writing.delivery(account, row, response.name, response.since)
     writing.write(cursor)
     return standings
+
+
+def _counted(
+    cursor: CursorWrapper, accounts: Sequence[Account], policy: Policy
+) -> Mapping[int, tuple[Memory, bool]]:
+    """What deliveries remembered when their statistics froze, where their memory does not tell."""
+    if policy.statistics_days is None:
+        return {}
+    frozen: dict[int, int] = {}
+    addresses = set()
+    for account in accounts:
+        for row in account.rows.values():
+            at = frozen_at(row.memory, policy)
+            if at is not None and is_blurred(row.memory, policy):
+                frozen[row.id] = at
+                addresses.add(account.id)
+    return freezing.by_then(cursor, frozen, addresses)
 
 
 class _Writing:
@@ -370,11 +417,10 @@ class _Writing:
 
 def contributions(folded: Sequence[Any]) -> tuple[tuple[str, int], ...]:
     """What a delivery's row, in the order of ``_FOLDED``, counts for in its mailing's tallies."""
-    times = folded[5 + len(_NOTES) :]
+    times = folded[3 + len(_COUNTS) + len(_NOTES) :]
     return (
         (folded[1], 1),
-        ("opens", folded[3]),
-        ("clicks", folded[4]),
+        *zip(_COUNTS, folded[3:], strict=False),
         ("unsubscribes", int(times[_UNSUBSCRIBED] is not None)),
         ("complaints", int(times[_COMPLAINED] is not None)),
     )

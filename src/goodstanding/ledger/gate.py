@@ -1,6 +1,8 @@
 """The gate in SQL: what refuses a purpose, read off the columns that the fold keeps.
 
 It says the same as ``core.standings.stand`` of every address that is folded: see ``stale``.
+Until a new policy has folded an address, the stricter of the two stands: what the old one refused
+is refused, and what that allowed is folded first.
 """
 
 from __future__ import annotations
@@ -36,3 +38,12 @@ def stale(address: str = "a") -> str:
     Takes the present time and the policy's revision as parameters.
     """
     return f"({address}.due_at <= %s OR {address}.policy <> %s)"
+
+
+def unsettled(refusal: str, address: str = "a") -> str:
+    """SQL that is true of who is to be folded before the gate can answer: stale, and not refused.
+
+    ``refusal``: what refuses it as it is stored. Where another policy folded it, that stands until
+    it is folded anew. Takes the policy's revision and the present time as parameters.
+    """
+    return f"CASE WHEN {address}.policy = %s THEN {address}.due_at <= %s ELSE {refusal} IS NULL END"

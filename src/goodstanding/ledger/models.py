@@ -113,6 +113,7 @@ class Delivery(models.Model):
     since = models.BigIntegerField(null=True)
     opens = models.IntegerField(db_default=0)
     clicks = models.IntegerField(db_default=0)
+    machine_opens = models.IntegerField(db_default=0)
     hard_category = models.CharField(max_length=32, null=True)
     deferred_category = models.CharField(max_length=32, null=True)
     category = models.CharField(max_length=32, null=True)

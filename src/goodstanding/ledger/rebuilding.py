@@ -271,17 +271,18 @@ def _compared(counted: Counter[_Place], stored: Counter[_Place]) -> Iterator[Dif
 
 _Place = TypeVar("_Place", tuple[int, str], tuple[int, str, str])
 _Tallies = tuple[Counter[tuple[int, str]], Counter[tuple[int, str, str]]]
-_COUNTS: Final = ("opens", "clicks", "unsubscribes", "complaints")
+_COUNTS: Final = ("opens", "clicks", "machine_opens", "unsubscribes", "complaints")
 _COUNTED: Final = """
 SELECT 'counted mailing', mailing_id, response, 0, '', count(*), sum(opens), sum(clicks),
-    count(unsubscribed_first), count(complained_first)
+    sum(machine_opens), count(unsubscribed_first), count(complained_first)
 FROM ledger_delivery WHERE mailing_id IS NOT NULL GROUP BY mailing_id, response
 UNION ALL
-SELECT 'stored mailing', mailing_id, name, 0, '', count, 0, 0, 0, 0 FROM ledger_mailingtally
+SELECT 'stored mailing', mailing_id, name, 0, '', count, 0, 0, 0, 0, 0 FROM ledger_mailingtally
 UNION ALL
-SELECT 'counted status', 0, status, coalesce(since, 0) / 86400000000, channel, count(*), 0, 0, 0, 0
+SELECT 'counted status', 0, status, coalesce(since, 0) / 86400000000, channel, count(*),
+    0, 0, 0, 0, 0
 FROM ledger_address WHERE policy <> 0 AND value <> ''
 GROUP BY status, coalesce(since, 0) / 86400000000, channel
 UNION ALL
-SELECT 'stored status', 0, status, day, channel, count, 0, 0, 0, 0 FROM ledger_statustally
+SELECT 'stored status', 0, status, day, channel, count, 0, 0, 0, 0, 0 FROM ledger_statustally
 """

@@ -254,6 +254,8 @@ def hear(account: Account, row: Row | None, event: Event, key: str) -> None:
         row.opens += 1
     elif counts == "clicks":
         row.clicks += 1
+    elif counts == "machine_opens":
+        row.machine_opens += 1
 
 
 class _Facts(msgspec.Struct):

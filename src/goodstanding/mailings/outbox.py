@@ -26,7 +26,7 @@ from django.db.backends.utils import CursorWrapper
 
 from goodstanding.core.addresses import Address, Channel
 from goodstanding.core.events import Event
-from goodstanding.core.gate import PURPOSES, REASONS
+from goodstanding.core.gate import ORDER, PURPOSES, REASONS
 from goodstanding.ledger import bulk, clock, gate
 from goodstanding.ledger.policy import active_policy
 from goodstanding.ledger.recording import record
@@ -36,12 +36,21 @@ from goodstanding.mailings.models import Course, Outbox, State
 _READY: Final = State.READY.value
 _CLAIMED: Final = State.CLAIMED.value
 _HANDING: Final = State.HANDING.value
+_INVALID: Final = ORDER["invalid_address"]
 
 _MAY_GO_ON: Final = (
     f"c.course = '{Course.RUNNING.value}' AND c.is_checked"
     " AND (c.expires_at IS NULL OR c.expires_at > %s)"
 )
 """SQL that is true of the content ``c`` of a mailing of which more may leave; takes the time."""
+
+
+_AT_THE_GATE: Final = (
+    "FROM mailings_outbox o JOIN ledger_address a ON a.id = o.address_id"
+    " JOIN ledger_mailing m ON m.id = o.mailing_id"
+    " LEFT JOIN ledger_topicstanding t ON t.address_id = a.id AND t.topic = m.topic"
+)
+"""SQL for rows of the outbox with all that ``_refusal`` looks at."""
 
 
 PaceKey = tuple[str, int]
@@ -161,21 +170,21 @@ def claim(worker: int, shares: Sequence[Share], now: int) -> list[Claim]:
 
     What the gate refuses by now is skipped with its reason.
     """
-    stale = None
+    settled = False
     while True:
         with transaction.atomic(), connection.cursor() as cursor:
             bulk.look_up_by_keys(cursor)
             if not liveness.vouch(cursor, worker):
                 return []
             found = [row for share in shares for row in _found(cursor, share, now)]
-            unsettled = _stale({address for _, address in found}, cursor, now)
-            if not unsettled or stale is not None:
+            unsettled = _unsettled(cursor, [delivery for delivery, _ in found], now)
+            if not unsettled or settled:
                 due = [delivery for delivery, address in found if address not in unsettled]
                 _skip_refused(cursor, due, now)
                 return _take(cursor, due, worker, {s.lot.id: s.lot for s in shares}, now)
         # In a transaction of its own: two folds in one would lock addresses after tallies.
-        stale = unsettled
-        clock.refold(stale, now)
+        clock.refold(unsettled, now)
+        settled = True
 
 
 def _found(cursor: CursorWrapper, share: Share, now: int) -> list[tuple[int, int]]:
@@ -190,13 +199,14 @@ def _found(cursor: CursorWrapper, share: Share, now: int) -> list[tuple[int, int
     return found
 
 
-def _stale(addresses: Collection[int], cursor: CursorWrapper, now: int) -> set[int]:
-    """Those of the addresses that time or a new policy has changed since they were folded."""
-    if not addresses:
+def _unsettled(cursor: CursorWrapper, deliveries: Collection[int], now: int) -> set[int]:
+    """The addresses of those deliveries that must be folded before the gate can answer."""
+    if not deliveries:
         return set()
     cursor.execute(
-        f"SELECT a.id FROM ledger_address a WHERE {bulk.among('a.id')} AND {gate.stale()}",
-        [bulk.listed(addresses), now, active_policy().revision],
+        f"SELECT a.id {_AT_THE_GATE} WHERE {bulk.among('o.delivery_id')}"
+        f" AND {gate.unsettled(_refusal('o'))}",
+        [bulk.listed(deliveries), active_policy().revision, now],
     )
     return {row[0] for row in cursor.fetchall()}
 
@@ -357,7 +367,7 @@ def _fence(cursor: CursorWrapper, claims: Sequence[Claim], now: int) -> set[int]
         " JOIN mailings_content c ON c.mailing_id = m.id"
         " JOIN mailings_lot l ON l.id = mailings_outbox.lot_id"
         " LEFT JOIN ledger_topicstanding t ON t.address_id = a.id AND t.topic = m.topic"
-        f" WHERE a.id = mailings_outbox.address_id AND {_refusal()} IS NULL"
+        f" WHERE a.id = mailings_outbox.address_id AND {_refusal('mailings_outbox')} IS NULL"
         f" AND NOT coalesce({gate.stale()}, 1 = 0) AND l.held_at IS NULL AND {_MAY_GO_ON})"
         " RETURNING delivery_id",
         [
@@ -396,10 +406,26 @@ def _tokens(claims: Sequence[Claim | Told]) -> list[str]:
     return [deliveries, deliveries, bulk.listed([claim.token for claim in claims])]
 
 
-def _refusal() -> str:
-    """SQL for what refuses the purpose of mailing ``m``."""
+def _refusal(outbox: str) -> str:
+    """SQL for what refuses the purpose of mailing ``m``; ``outbox``: the alias of its row there."""
     cases = " ".join(f"WHEN '{purpose}' THEN {gate.refusal(purpose)}" for purpose in PURPOSES)
-    return f"CASE m.purpose {cases} END"
+    return f"CASE WHEN {_corrected(outbox)} THEN {_INVALID} ELSE CASE m.purpose {cases} END END"
+
+
+def _corrected(outbox: str) -> str:
+    """SQL that is true where address ``a`` was corrected to another since this was planned.
+
+    By when that was recorded, and by who holds it now: a correction may be told late, and one that
+    was under way meanwhile has an earlier time.
+    """
+    return (
+        "(a.registers LIKE '%%\"corrected\"%%' AND (EXISTS (SELECT 1 FROM ledger_event e"
+        f" JOIN ledger_delivery d ON d.id = {outbox}.delivery_id WHERE e.address_id = a.id"
+        " AND e.kind = 'corrected' AND e.recorded_at >= d.planned_first)"
+        f" OR {outbox}.contact_id IS NOT NULL AND NOT EXISTS ("
+        f"SELECT 1 FROM contacts_contactaddress h WHERE h.contact_id = {outbox}.contact_id"
+        " AND h.address_id = a.id)))"
+    )
 
 
 def _record(cursor: CursorWrapper, told: Sequence[Told], now: int) -> None:
@@ -434,11 +460,8 @@ def _skip_refused(cursor: CursorWrapper, deliveries: Sequence[int], now: int) ->
     if not deliveries:
         return
     cursor.execute(
-        f"SELECT o.delivery_id, a.channel, a.value, {_refusal()} FROM mailings_outbox o"
-        " JOIN ledger_address a ON a.id = o.address_id"
-        " JOIN ledger_mailing m ON m.id = o.mailing_id"
-        " LEFT JOIN ledger_topicstanding t ON t.address_id = a.id AND t.topic = m.topic"
-        f" WHERE {bulk.among('o.delivery_id')} AND {_refusal()} IS NOT NULL",
+        f"SELECT o.delivery_id, a.channel, a.value, {_refusal('o')} {_AT_THE_GATE}"
+        f" WHERE {bulk.among('o.delivery_id')} AND {_refusal('o')} IS NOT NULL",
         [bulk.listed(deliveries)],
     )
     refused: list[tuple[Any, ...]] = cursor.fetchall()

@@ -191,6 +191,7 @@ def _gather(cursor: CursorWrapper, content: Content, upto: int, now: int) -> Non
     """
     _empty_chunk(cursor)
     mailing, policy = content.mailing, active_policy()
+    refusal = gate.refusal(mailing.purpose)
     duplicate = f"WHEN NOT own THEN {_DUPLICATE}" if policy.duplicates.skip else ""
     drawn = int(content.control_share * 16**8)
     listed = (
@@ -209,7 +210,7 @@ def _gather(cursor: CursorWrapper, content: Content, upto: int, now: int) -> Non
         " FROM (SELECT c.id AS contact_id, a.id AS address_id, a.consent, dm.provider_id,"
         " (a.id IS NOT NULL AND row_number() OVER (PARTITION BY a.id ORDER BY c.id) = 1"
         f" AND NOT {_HAS_IT}) AS own,"
-        f" {gate.refusal(mailing.purpose)} AS refusal, {gate.stale()} AS stale,"
+        f" {refusal} AS refusal, {gate.unsettled(refusal)} AS stale,"
         f" {'substr(md5(%s || a.id), 1, 8)' if drawn else '%s'} AS drawn"
         f" FROM contacts_contact c{listed if content.list_name is not None else ''}"
         " LEFT JOIN ledger_address a ON a.id = (SELECT ca.address_id FROM contacts_contactaddress"
@@ -223,8 +224,8 @@ def _gather(cursor: CursorWrapper, content: Content, upto: int, now: int) -> Non
             lanes.better(content.lane, policy),
             content.lane,
             mailing.pk,
-            now,
             policy.revision,
+            now,
             content.salt if drawn else "f" * 8,
             *([content.list_name] if content.list_name is not None else []),
             mailing.channel,
@@ -241,19 +242,20 @@ def _gather_addresses(
     """Put those addresses, each with what refuses it, into ``plan_chunk``."""
     _empty_chunk(cursor)
     mailing, policy = content.mailing, active_policy()
+    refusal = gate.refusal(mailing.purpose)
     cursor.execute(
         "INSERT INTO plan_chunk"
         " (contact_id, address_id, recipient, refusal, stale, provider_id, lane)"
         " SELECT (SELECT min(ca.contact_id) FROM contacts_contactaddress ca"
         f" WHERE ca.address_id = a.id), a.id, CASE WHEN NOT {_HAS_IT} THEN '' END,"
-        f" {gate.refusal(mailing.purpose)}, coalesce({gate.stale()}, 1 = 0), dm.provider_id,"
+        f" {refusal}, coalesce({gate.unsettled(refusal)}, 1 = 0), dm.provider_id,"
         f" {_LANE}"
         " FROM ledger_address a LEFT JOIN mailings_domain dm ON dm.domain = a.domain"
         f" {gate.on_topic()} WHERE {bulk.among('a.id')} ORDER BY a.id",
         [
             mailing.pk,
-            now,
             policy.revision,
+            now,
             lanes.better(content.lane, policy),
             content.lane,
             mailing.topic,
