@@ -361,6 +361,22 @@ def test_whatever_the_gate_refuses_for_ends_it(kind: str, said: dict[str, Any], 
     assert sequences.listed()[0].left == {why: 1}
 
 
+def test_an_address_that_was_corrected_leaves() -> None:
+    mailings = sequence()
+    heard("opted_in", "ann", "bob")
+    work(SOON)
+    correction = {"reason": "misspelt", "by": "eve", "to": "anna@example.com"}
+    heard("corrected", "ann", at=SOON + DAY, source="operator", detail=correction)
+    work(SOON + 2 * DAY)
+    assert got(mailings) == [["planned"], [], []]
+    assert enrolled() == {"ann": (2, None, "invalid_address"), "bob": (3, SOON + 5 * DAY, None)}
+
+    # It was somebody's after all: who opts in with it later begins anew.
+    heard("opted_in", "ann", at=SOON + 3 * DAY)
+    work(SOON + 3 * DAY)
+    assert enrolled()["ann"] == (2, SOON + 5 * DAY, None)
+
+
 def test_who_never_opted_in_is_skipped_and_a_click_does_not_begin_it_anew() -> None:
     heard("opted_in", "ann", at=NOW - DAY)
     contact("ann")

@@ -426,6 +426,7 @@ def _plan_step(place: _Place, now: int) -> bool:
         due = _take(cursor, place, now)
         full = len(due) == BATCH
         _let_wait(cursor, place, due, now)
+        _leave(cursor, {"invalid_address": _corrected(cursor, due)})
         if _is_over(content, now):
             _go_on(cursor, place, due.values(), now)
             return full
@@ -472,6 +473,18 @@ def _let_wait(cursor: CursorWrapper, place: _Place, due: dict[int, int], now: in
         f"UPDATE mailings_enrolment SET due_at = %s WHERE {bulk.among('id')}",
         [until, bulk.listed(waiting)],
     )
+
+
+def _corrected(cursor: CursorWrapper, due: dict[int, int]) -> list[int]:
+    """Take out of ``due`` whose address was corrected to another since they began; what it was."""
+    cursor.execute(
+        "SELECT DISTINCT a.id FROM ledger_address a JOIN ledger_event e ON e.address_id = a.id"
+        " JOIN mailings_enrolment n ON n.address_id = a.id"
+        f" WHERE {bulk.among('n.id')} AND a.registers LIKE '%%\"corrected\"%%'"
+        " AND e.kind = 'corrected' AND e.occurred_at >= n.began_at",
+        [bulk.listed(due.values())],
+    )
+    return [due.pop(address) for [address] in cursor.fetchall()]
 
 
 def _is_over(content: models.Content, now: int) -> bool:
