@@ -70,9 +70,8 @@ def annul(
 
     prepare()
     from goodstanding.core.annulments import Predicate
-    from goodstanding.ledger import annulling, models
+    from goodstanding.ledger import annulling
 
-    addresses = models.Address.objects.count()
     predicate = Predicate(
         since=begins or 0,
         until=now if ends is None else ends,
@@ -82,7 +81,7 @@ def annul(
         rule=rule,
     )
     if dry_run and undo is None:
-        with progress("Looking", addresses) as advance:
+        with progress("Looking", annulling.to_look_through(predicate)) as advance:
             _tell(None, annulling.touched(predicate, advance), as_json=as_json)
         return
     with asked_of_a_rule():
@@ -91,7 +90,8 @@ def annul(
             made = annulling.undo(undo, why=why or "", by=who, now=now)
         else:
             made = annulling.annul(predicate, why=why or "", by=who, now=now)
-    with progress("Folding anew", addresses) as advance:
+    many = annulling.to_look_through(annulling.predicate_of(made))
+    with progress("Folding anew", many) as advance:
         found = annulling.apply(made, parameters.present(), advance)
     _tell(made, found, as_json=as_json)
 

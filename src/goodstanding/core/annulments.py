@@ -7,6 +7,7 @@ one may undo it, and be undone itself. Consent and complaints are never annulled
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Literal
 
 import msgspec
 
@@ -40,17 +41,43 @@ class Predicate(msgspec.Struct, frozen=True, gc=False):
             and self.rule in (None, detail.get("rule"))
         )
 
+    def includes(self, other: Predicate) -> bool:
+        """Whether it covers all that the other covers."""
+        return (
+            self.since <= other.since
+            and other.until <= self.until
+            and all(
+                mine in (None, theirs)
+                for mine, theirs in (
+                    (self.provider, other.provider),
+                    (self.domain, other.domain),
+                    (self.category, other.category),
+                    (self.rule, other.rule),
+                )
+            )
+        )
+
+    def overlaps(self, since: int, until: int) -> bool:
+        """Whether it is about some of that time, both ends within."""
+        return self.since <= until and since <= self.until
+
 
 Predicates = tuple[Predicate, ...]
 
 
 class Annulment(msgspec.Struct, frozen=True):
-    """One, as it was made. ``undoes``: an earlier one that it undoes; it has no predicate then."""
+    """One, as it was made. ``undoes``: an earlier one that it undoes; it has no predicate then.
+
+    ``upholds``: a hold of which it says that it stays, and nothing else. ``by_guard``: the incident
+    guard made it: a hold, or (``undoes``) that it takes one back.
+    """
 
     id: int
     made_at: int
     undoes: int | None = None
     predicate: Predicate | None = None
+    upholds: int | None = None
+    by_guard: bool = False
 
 
 def standing(annulments: Iterable[Annulment], at: int | None = None) -> dict[int, Annulment]:
@@ -73,6 +100,40 @@ def in_force(annulments: Iterable[Annulment], at: int | None = None) -> dict[int
         for id_, each in standing(annulments, at).items()
         if each.predicate is not None
     }
+
+
+State = Literal["undecided", "upheld", "released", "withdrawn"]
+"""Of a hold: nobody has decided; it stays; its failures count again; the guard took it back."""
+
+
+def holds(annulments: Iterable[Annulment]) -> dict[int, State]:
+    """By their ids, the states of all holds that were ever made."""
+    made = {each.id: each for each in annulments}
+    holding = standing(made.values())
+    decided = set()
+    for each in made.values():
+        about = each
+        while (earlier := about.undoes or about.upholds) is not None:
+            about = made[earlier]
+        if not each.by_guard:
+            decided.add(about.id)
+    states: dict[int, State] = {}
+    for id_, each in made.items():
+        if each.by_guard and each.predicate is not None:
+            if id_ in decided:
+                states[id_] = "upheld" if id_ in holding else "released"
+            else:
+                states[id_] = "undecided" if id_ in holding else "withdrawn"
+    return states
+
+
+def spoken_of(annulments: Iterable[Annulment]) -> Predicates:
+    """What an operator has said something about, whatever it was: not the guard's to hold."""
+    made = list(annulments)
+    own = {id_ for id_, state in holds(made).items() if state in ("undecided", "withdrawn")}
+    return tuple(
+        each.predicate for each in made if each.predicate is not None and each.id not in own
+    )
 
 
 def is_annulled(event: Event, predicates: Predicates) -> bool:

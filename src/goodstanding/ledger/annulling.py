@@ -15,15 +15,15 @@ from django.db import connection, transaction
 from django.db.backends.utils import CursorWrapper
 
 from goodstanding.core.addresses import Address, Channel
-from goodstanding.core.annulments import Annulment, Predicate, standing
+from goodstanding.core.annulments import Predicate, standing
 from goodstanding.core.categories import CATEGORIES
-from goodstanding.core.events import KINDS, Event
-from goodstanding.ledger import annulments, bulk, lookup, models
+from goodstanding.core.events import Event
+from goodstanding.ledger import annulments, models
 from goodstanding.ledger.acts import NotAllowed, reasoned
 from goodstanding.ledger.rebuilding import fold_anew, narrow
 
 WINDOW: Final = 5_000
-"""Addresses whose events are looked through at once."""
+"""Failures that are looked through at once."""
 
 BATCH: Final = 500
 """Addresses that are folded anew in one transaction."""
@@ -31,7 +31,9 @@ BATCH: Final = 500
 INTERRUPTED: Final = 60_000_000
 """Microseconds after which somebody else goes on with what is not done."""
 
-_FAILURES: Final = tuple(name for name, kind in KINDS.items() if kind.failure)
+# Literal, so that it is seen that the index on failures has them all.
+FAILURE: Final = "e.kind IN ('" + "', '".join(models.FAILURES) + "')"
+"""SQL that is true of failures ``e``."""
 
 
 class Touched(msgspec.Struct):
@@ -46,12 +48,12 @@ class Touched(msgspec.Struct):
 
     def add(self, window: _Window) -> None:
         """Count what is found there, too."""
-        self.failures += window.failures.total()
-        self.addresses += len(window.failures)
+        self.failures += window.failures
+        self.addresses += len(window.addresses)
 
 
 Progress = Callable[[int], None]
-"""Told how many addresses have been looked through."""
+"""Told how many failures have been looked through."""
 
 
 def annul(predicate: Predicate, *, why: str, by: str, now: int) -> int:
@@ -81,6 +83,11 @@ def undo(annulment: int, *, why: str, by: str, now: int) -> int:
         made = annulments.every(cursor)
     if annulment not in {each.id for each in made}:
         raise NotAllowed(f"There is no annulment {annulment}.")
+    for each in made:
+        if each.id == annulment and each.upholds is not None:
+            raise NotAllowed(
+                f"{annulment} says that the hold {each.upholds} stays: undo that one itself."
+            )
     if annulment not in standing(made):
         raise NotAllowed(f"The annulment {annulment} is undone already.")
     return _made(models.Annulment(made_at=now, undoes_id=annulment, why=reasoned(why), by=by))
@@ -96,17 +103,36 @@ def touched(predicate: Predicate, progress: Progress | None = None) -> Touched:
 
 def apply(annulment: int, now: int, progress: Progress | None = None) -> Touched:
     """Fold anew whoever has failures that an annulment, or its undoing, is about."""
-    with connection.cursor() as cursor:
-        predicate = _about({each.id: each for each in annulments.every(cursor)}, annulment)
     found = Touched()
-    for window in _windows(predicate, progress):
+    for window in _windows(predicate_of(annulment), progress):
         found.add(window)
-        ids = sorted(window.failures)
+        ids = sorted(window.addresses)
         for start in range(0, len(ids), BATCH):
             found.changed += fold_anew(ids[start : start + BATCH], now)
         narrow(window.mailings)
     models.Annulment.objects.filter(pk=annulment).update(is_applied=True)
     return found
+
+
+def predicate_of(annulment: int) -> Predicate:
+    """Which failures an annulment, or its undoing, is about."""
+    with connection.cursor() as cursor:
+        made = {each.id: each for each in annulments.every(cursor)}
+    each = made[annulment]
+    while each.predicate is None:
+        each = made[each.undoes or 0]
+    return each.predicate
+
+
+def to_look_through(predicate: Predicate) -> int:
+    """How many failures there are in its time."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT count(*) FROM ledger_event e"
+            f" WHERE {FAILURE} AND e.occurred_at BETWEEN %s AND %s",
+            [predicate.since, predicate.until],
+        )
+        return int(cursor.fetchone()[0])
 
 
 def finish(now: int) -> bool:
@@ -121,54 +147,68 @@ def finish(now: int) -> bool:
 
 def _made(row: models.Annulment) -> int:
     with transaction.atomic(), connection.cursor() as cursor:
-        if connection.vendor == "postgresql":
-            # Whoever looked before it was there has stored by then what must be folded anew.
-            cursor.execute("SET LOCAL lock_timeout = '60s'")
-            cursor.execute("LOCK TABLE ledger_annulment IN ACCESS EXCLUSIVE MODE")
+        annulments.alone(cursor)
         row.save(force_insert=True)
     return int(row.pk)
 
 
-def _about(made: dict[int, Annulment], annulment: int) -> Predicate:
-    each = made[annulment]
-    while each.predicate is None:
-        each = made[each.undoes or 0]
-    return each.predicate
-
-
 class _Window(msgspec.Struct):
-    """What is found among some addresses: their failures, counted, and the mailings of those."""
+    """What is found among some failures: how many, of which addresses, and their mailings.
 
-    failures: Counter[int] = msgspec.field(default_factory=Counter)
+    ``addresses``: those that no window before had.
+    """
+
+    failures: int = 0
+    addresses: set[int] = msgspec.field(default_factory=set)
     mailings: set[int] = msgspec.field(default_factory=set)
 
 
 def _windows(predicate: Predicate, progress: Progress | None) -> Iterator[_Window]:
+    seen: set[int] = set()
+    after = (predicate.since, 0, "")
     with connection.cursor() as cursor:
-        last = lookup.last_address(cursor)
-        for after in range(0, last, WINDOW):
+        while page := _failures(cursor, after, predicate.until):
             window = _Window()
-            for address, mailing, event in _failures(cursor, predicate, after):
+            for address, mailing, event in page:
                 if predicate.covers(event):
-                    window.failures[address] += 1
-                    window.mailings |= {mailing} - {None}
+                    window.failures += 1
+                    window.addresses.add(address)
+                    if mailing is not None:
+                        window.mailings.add(mailing)
+            window.addresses -= seen
+            seen |= window.addresses
             yield window
             if progress is not None:
-                progress(min(WINDOW, last - after))
+                progress(len(page))
+            address, _, last = page[-1]
+            after = (last.occurred_at, address, last.key)
 
 
 def _failures(
-    cursor: CursorWrapper, predicate: Predicate, after: int
-) -> Iterator[tuple[int, int, Event]]:
-    """Failures of the time, with their addresses and mailings."""
+    cursor: CursorWrapper, after: tuple[int, int, str], until: int
+) -> list[tuple[int, int | None, Event]]:
+    """The next failures of the time, with their addresses and mailings, in order."""
     cursor.execute(
         "SELECT e.address_id, d.mailing_id, a.channel, a.value, e.kind, e.occurred_at, e.source,"
-        " e.detail FROM ledger_event e JOIN ledger_address a ON a.id = e.address_id"
+        " e.key, e.detail FROM ledger_event e JOIN ledger_address a ON a.id = e.address_id"
         " LEFT JOIN ledger_delivery d ON d.id = e.delivery_id"
-        " WHERE e.address_id > %s AND e.address_id <= %s AND e.occurred_at BETWEEN %s AND %s"
-        f" AND {bulk.among('e.kind', text=True)}",
-        [after, after + WINDOW, predicate.since, predicate.until, bulk.listed(_FAILURES)],
+        f" WHERE {FAILURE} AND e.occurred_at BETWEEN %s AND %s"
+        " AND (e.occurred_at, e.address_id, e.key) > (%s, %s, %s)"
+        f" ORDER BY e.occurred_at, e.address_id, e.key LIMIT {WINDOW}",
+        [after[0], until, *after],
     )
-    for id_, mailing, channel, value, kind, at, source, detail in cursor.fetchall():
-        address = Address(cast(Channel, channel), value)
-        yield id_, mailing, Event(kind, at, address, source, detail=msgspec.json.decode(detail))
+    return [
+        (
+            id_,
+            mailing,
+            Event(
+                kind,
+                at,
+                Address(cast(Channel, channel), value),
+                source,
+                key=key,
+                detail=msgspec.json.decode(detail),
+            ),
+        )
+        for id_, mailing, channel, value, kind, at, source, key, detail in cursor.fetchall()
+    ]

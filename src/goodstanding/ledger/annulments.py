@@ -14,11 +14,18 @@ from goodstanding.core.annulments import Annulment, Predicate, Predicates
 def every(cursor: CursorWrapper) -> list[Annulment]:
     """All that were ever made, in order."""
     cursor.execute(
-        "SELECT id, made_at, undoes_id, since, until, provider, domain, category, rule"
-        " FROM ledger_annulment ORDER BY id"
+        "SELECT id, made_at, undoes_id, upholds_id, is_hold, since, until, provider, domain,"
+        " category, rule FROM ledger_annulment ORDER BY id"
     )
     return [
-        Annulment(row[0], row[1], row[2], Predicate(*row[3:]) if row[2] is None else None)
+        Annulment(
+            id=row[0],
+            made_at=row[1],
+            undoes=row[2],
+            predicate=Predicate(*row[5:]) if row[5] is not None else None,
+            upholds=row[3],
+            by_guard=bool(row[4]),
+        )
         for row in cursor.fetchall()
     ]
 
@@ -26,6 +33,16 @@ def every(cursor: CursorWrapper) -> list[Annulment]:
 def in_force(cursor: CursorWrapper, at: int | None = None) -> Predicates:
     """What is not to count; ``at``: as of that time (microseconds)."""
     return tuple(annulments.in_force(every(cursor), at).values())
+
+
+def alone(cursor: CursorWrapper) -> None:
+    """Until the transaction ends, let nobody look at them, for what is about to be written.
+
+    Whoever looked before it was there has stored by then what must be folded anew.
+    """
+    if connection.vendor == "postgresql":
+        cursor.execute("SET LOCAL lock_timeout = '60s'")
+        cursor.execute("LOCK TABLE ledger_annulment IN ACCESS EXCLUSIVE MODE")
 
 
 def by_id() -> Mapping[int, Predicate]:
