@@ -16,7 +16,7 @@ from django.db import DatabaseError, connection, connections
 from goodstanding.config.options import host_and_port
 from goodstanding.intake import digest
 from goodstanding.intake.listener import Listener
-from goodstanding.ledger import annulling, clock
+from goodstanding.ledger import annulling, clock, guarding
 from goodstanding.ledger.clock import present
 from goodstanding.mailings import checking, course, domains, planning, sequences
 from goodstanding.mailings.committing import WAIT_FOR_DATABASE
@@ -33,6 +33,12 @@ IDLE: Final = 0.2
 
 CLOSE_AGAIN: Final = 5_000_000
 """Microseconds between looks for lots that are empty."""
+
+GUARD_AGAIN: Final = 5_000_000
+"""Microseconds between looks for outages."""
+
+GUARD_SHARE: Final = 10
+"""Where a look takes longer, it rests so many times as long."""
 
 LOOK_UP_AGAIN: Final = 10.0
 """Seconds between looks for domains whose MX nobody has asked for."""
@@ -169,21 +175,39 @@ class Worker:
 
 
 class _Clock:
-    """Folds what is due; now and then what another policy folded, and prunes what was kept."""
+    """Folds what is due; now and then what another policy folded, and prunes what was kept.
+
+    Looks for outages, too.
+    """
 
     def __init__(self) -> None:
         self._renewed: int | None = 0
         self._prune_at = 0
+        self._guard_at = 0
 
     def tick(self) -> bool:
         now = present()
         if now >= self._prune_at:
             self._prune_at = now + 3_600_000_000
             digest.prune(now)
+        if now >= self._guard_at:
+            self._guard_at = now + GUARD_AGAIN
+            _guard(now)
+            self._guard_at = max(self._guard_at, now + GUARD_SHARE * (present() - now))
         if self._renewed is not None:
             self._renewed = clock.renew(now, self._renewed)
             return True
         return annulling.finish(now) or clock.tick(now) == clock.BATCH
+
+
+def _guard(now: int) -> None:
+    """Hold what looks like an outage, and say so."""
+    acts = guarding.look(now)
+    for act in acts:
+        if act.what != "moved":
+            _log.warning("the incident guard", what=act.what, hold=act.hold, why=act.why)
+    for act in acts:
+        annulling.apply(act.annulment, present())
 
 
 class _Course:

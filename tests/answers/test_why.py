@@ -67,6 +67,7 @@ def test_why_of_a_hard_bounce() -> None:
         "topic": None,
         "detail": READ,
         "annulled": False,
+        "held": None,
     }
     [delivery] = plain["deliveries"]
     assert delivery["mailing"] == "spring"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
@@ -10,7 +11,7 @@ from goodstanding.answers.grounds import Ground
 from goodstanding.answers.words import listed, span, words
 from goodstanding.core import consent, vocabularies
 from goodstanding.core.addresses import Address
-from goodstanding.core.annulments import Predicates, is_annulled
+from goodstanding.core.annulments import Annulment, Predicates, held_by, is_annulled
 from goodstanding.core.categories import CATEGORIES
 from goodstanding.core.events import Event, key_of
 from goodstanding.core.gate import Blocks
@@ -54,8 +55,12 @@ def explain(
     events: Sequence[Event],
     policy: Policy,
     annulled: Predicates = (),
+    holds: Sequence[Annulment] = (),
 ) -> str:
-    """A few sentences: what decided, when, what was said, which rule read it, what follows."""
+    """A few sentences: what decided, when, what was said, which rule read it, what follows.
+
+    ``annulled``: what does not count; ``holds``: those of it that nobody has decided about.
+    """
     said = [event for event in events if not is_annulled(event, annulled)]
     ground = grounds.of_standing(history, standing, policy)
     return " ".join(
@@ -66,15 +71,22 @@ def explain(
             *_by_policy(ground, standing, history, policy),
             *_consent_alone(standing),
             *_in_vain(history),
-            *_annulled(len(events) - len(said)),
+            *_annulled(events, annulled, holds),
             *_gate(standing),
         ]
     )
 
 
-def _annulled(many: int) -> Iterator[str]:
-    if many:
-        yield _note("annulled", n=many)
+def _annulled(
+    events: Sequence[Event], annulled: Predicates, holds: Sequence[Annulment]
+) -> Iterator[str]:
+    counted = Counter(held_by(event, holds) for event in events if is_annulled(event, annulled))
+    decided = counted.pop(None, 0)
+    if decided:
+        yield _note("annulled", n=decided)
+    for hold, many in counted.items():
+        if hold is not None:
+            yield _note("held", n=many, hold=hold.id, when=in_words(hold.made_at))
 
 
 def _opening(address: Address, standing: Standing) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -13,7 +13,7 @@ from goodstanding.answers import known
 from goodstanding.answers.telling import explain
 from goodstanding.core import vocabularies
 from goodstanding.core.addresses import Address
-from goodstanding.core.annulments import Predicates, is_annulled
+from goodstanding.core.annulments import Annulment, Predicates, held_by, is_annulled
 from goodstanding.core.events import KINDS, Event, key_of
 from goodstanding.core.history import History
 from goodstanding.core.memory import Memory
@@ -26,6 +26,14 @@ from goodstanding.ledger.policy import active_policy
 
 Names = dict[str, str | list[str] | None]
 """By vocabulary; None where it has no word for it."""
+
+
+class Held(msgspec.Struct, frozen=True):
+    """A hold of the incident guard that nobody has decided about, and since when (RFC 3339)."""
+
+    hold: int
+    since: str
+    decision: str = "needed"
 
 
 class Heard(msgspec.Struct, frozen=True):
@@ -42,6 +50,8 @@ class Heard(msgspec.Struct, frozen=True):
     detail: dict[str, Any]
     annulled: bool
     """Whether it counts for nothing, by an annulment."""
+    held: Held | None
+    """The hold that does that, where no operator has decided about it yet."""
 
 
 class Became(msgspec.Struct, frozen=True):
@@ -90,6 +100,7 @@ def why(
         with connection.cursor() as cursor:
             history, events, recorded = _heard(cursor, ids.get(address), address, at)
             annulled = annulments.in_force(cursor, at)
+            holds = annulments.undecided(cursor, at).values()
         standing = history.standing(policy, present)
         yield Reasons(
             address=address.value,
@@ -97,9 +108,9 @@ def why(
             status=standing.status,
             family=standing.family,
             names=names_of(address, standing),
-            explanation=explain(address, history, standing, events, policy, annulled),
+            explanation=explain(address, history, standing, events, policy, annulled, list(holds)),
             registers=registers_of(history.registers, standing),
-            events=[_event(event, recorded[key_of(event)], annulled) for event in events],
+            events=[_event(event, recorded[key_of(event)], annulled, holds) for event in events],
             deliveries=sorted(
                 _deliveries(history, standing), key=lambda each: each.sent_at or each.since or ""
             ),
@@ -180,7 +191,10 @@ def _heard(
     return known.as_of(account, events, at, annulled), past, recorded
 
 
-def _event(event: Event, recorded_at: int, annulled: Predicates) -> Heard:
+def _event(
+    event: Event, recorded_at: int, annulled: Predicates, holds: Iterable[Annulment]
+) -> Heard:
+    hold = held_by(event, holds)
     return Heard(
         kind=event.kind,
         occurred_at=rfc3339(event.occurred_at),
@@ -192,6 +206,7 @@ def _event(event: Event, recorded_at: int, annulled: Predicates) -> Heard:
         topic=event.topic,
         detail=event.detail,
         annulled=is_annulled(event, annulled),
+        held=Held(hold.id, rfc3339(hold.made_at)) if hold is not None else None,
     )
 
 

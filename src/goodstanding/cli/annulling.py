@@ -11,6 +11,7 @@ from goodstanding.cli.output import BadInput, asked_of_a_rule, print_json, print
 from goodstanding.cli.parameters import By, Json
 
 if TYPE_CHECKING:
+    from goodstanding.core.annulments import State
     from goodstanding.ledger.annulling import Touched
     from goodstanding.ledger.models import Annulment
 
@@ -99,6 +100,8 @@ def annul(
 def annulments(as_json: Json = False) -> None:
     """List all annulments that were ever made, and which of them hold.
 
+    Those that the incident guard made are holds: `goodstanding holds` says what it saw.
+
     Example: goodstanding annulments
     """
     from goodstanding.cli.setup import prepare
@@ -107,10 +110,10 @@ def annulments(as_json: Json = False) -> None:
     from goodstanding.ledger import annulments as stored
     from goodstanding.ledger import models
 
-    holding = stored.by_id()
+    holding, states = stored.by_id(), stored.holds()
     rows = list(models.Annulment.objects.order_by("pk"))
     for row in rows:
-        said = _as_json(row, holds=row.pk in holding)
+        said = _as_json(row, holds=row.pk in holding, state=states.get(row.pk))
         if as_json:
             print_json(said)
         else:
@@ -119,7 +122,7 @@ def annulments(as_json: Json = False) -> None:
         print_text("Nothing was ever annulled.")
 
 
-def _as_json(row: Annulment, *, holds: bool) -> dict[str, Any]:
+def _as_json(row: Annulment, *, holds: bool, state: State | None) -> dict[str, Any]:
     from goodstanding.core.times import rfc3339, rfc3339_or_none
 
     return {
@@ -128,6 +131,7 @@ def _as_json(row: Annulment, *, holds: bool) -> dict[str, Any]:
         "by": row.by,
         "why": row.why,
         "undoes": row.undoes_id,
+        "upholds": row.upholds_id,
         "from": rfc3339_or_none(row.since),
         "until": rfc3339_or_none(row.until),
         "provider": row.provider,
@@ -135,6 +139,7 @@ def _as_json(row: Annulment, *, holds: bool) -> dict[str, Any]:
         "category": row.category,
         "rule": row.rule,
         "holds": holds,
+        "hold": state,
     }
 
 
@@ -142,6 +147,8 @@ def _in_words(said: dict[str, Any]) -> str:
     first = f"{said['annulment']}, {said['made_at']}, by {said['by']}: {said['why']}"
     if said["undoes"] is not None:
         return f"{first}\n   undoes {said['undoes']}"
+    if said["upholds"] is not None:
+        return f"{first}\n   upholds {said['upholds']}"
     which = ", ".join(
         f"{name} {said[name]}"
         for name in ("provider", "domain", "category", "rule")
@@ -149,30 +156,34 @@ def _in_words(said: dict[str, Any]) -> str:
     )
     state = "holds" if said["holds"] else "is undone"
     which = which or "all failures"
+    if said["hold"] is not None:
+        state += f"; a hold of the guard, {said['hold']}"
     return f"{first}\n   {which} from {said['from']} until {said['until']}; {state}"
 
 
 def _tell(made: int | None, found: Touched, *, as_json: bool) -> None:
-    changed = sorted(found.changed.items(), key=lambda item: (-item[1], item[0]))
     if as_json:
-        print_json(
-            {
-                "annulment": made,
-                "failures": found.failures,
-                "addresses": found.addresses,
-                "changed": [
-                    {"channel": channel, "from": before, "to": after, "count": count}
-                    for (channel, before, after), count in changed
-                ],
-            }
-        )
+        print_json({"annulment": made, **changes(found)})
         return
     what = "would be touched" if made is None else "touched"
     print_text(f"{found.failures:,} failures of {found.addresses:,} addresses {what}.")
-    for (channel, before, after), count in changed:
-        print_text(f"{count:>10,} {channel}: {before} → {after}")
+    for each in changes(found)["changed"]:
+        print_text(f"{each['count']:>10,} {each['channel']}: {each['from']} → {each['to']}")
     if made is not None:
         print_text(f"It is annulment {made}; `goodstanding annul --undo {made}` takes it back.")
+
+
+def changes(found: Touched) -> dict[str, Any]:
+    """What was touched, as JSON says it; the most frequent change first."""
+    changed = sorted(found.changed.items(), key=lambda item: (-item[1], item[0]))
+    return {
+        "failures": found.failures,
+        "addresses": found.addresses,
+        "changed": [
+            {"channel": channel, "from": before, "to": after, "count": count}
+            for (channel, before, after), count in changed
+        ],
+    }
 
 
 def _lower(text: str | None) -> str | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -12,7 +12,7 @@ from goodstanding.cli.output import BadInput, print_json, print_table, print_tex
 from goodstanding.cli.parameters import At, Json, PolicyName
 
 if TYPE_CHECKING:
-    from goodstanding.answers.why import Reasons
+    from goodstanding.answers.why import Heard, Reasons
 
 Addresses = Annotated[
     list[str],
@@ -113,17 +113,17 @@ def _print_reasons(reasons: Reasons) -> None:
     if reasons.events:
         print_table(
             ("When", "What", "Mailing", "Source", "What was said"),
-            [
-                (e.occurred_at, e.kind, e.mailing, e.source, _said(e.detail, annulled=e.annulled))
-                for e in reasons.events
-            ],
+            [(e.occurred_at, e.kind, e.mailing, e.source, _said(e)) for e in reasons.events],
         )
 
 
-def _said(detail: dict[str, Any], *, annulled: bool) -> str:
+def _said(event: Heard) -> str:
+    detail = event.detail
     said = detail.get("text") or detail.get("reason") or detail.get("url") or ""
     if detail.get("to"):
         said = f"{said} (now {detail['to']})"
     category = detail.get("category")
-    parts = (said, f"[{category}]" if category else "", "(annulled)" if annulled else "")
-    return " ".join(str(part) for part in parts if part)
+    state = f"(held: {event.held.hold})" if event.held else "(annulled)" if event.annulled else ""
+    return " ".join(
+        str(part) for part in (said, f"[{category}]" if category else "", state) if part
+    )

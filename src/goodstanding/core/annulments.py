@@ -6,7 +6,7 @@ one may undo it, and be undone itself. Consent and complaints are never annulled
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Literal
 
 import msgspec
@@ -112,11 +112,8 @@ def holds(annulments: Iterable[Annulment]) -> dict[int, State]:
     holding = standing(made.values())
     decided = set()
     for each in made.values():
-        about = each
-        while (earlier := about.undoes or about.upholds) is not None:
-            about = made[earlier]
         if not each.by_guard:
-            decided.add(about.id)
+            decided.add(about(each, made).id)
     states: dict[int, State] = {}
     for id_, each in made.items():
         if each.by_guard and each.predicate is not None:
@@ -125,6 +122,19 @@ def holds(annulments: Iterable[Annulment]) -> dict[int, State]:
             else:
                 states[id_] = "undecided" if id_ in holding else "withdrawn"
     return states
+
+
+def about(annulment: Annulment, made: Mapping[int, Annulment]) -> Annulment:
+    """The one with the predicate, that this one undoes or upholds, or undoes the undoing of …"""
+    while (earlier := annulment.undoes or annulment.upholds) is not None:
+        annulment = made[earlier]
+    return annulment
+
+
+def undecided(annulments: Iterable[Annulment], at: int | None = None) -> dict[int, Annulment]:
+    """The holds of which nobody has decided; ``at``: as of that time (microseconds)."""
+    made = {each.id: each for each in annulments if at is None or each.made_at <= at}
+    return {id_: made[id_] for id_, state in holds(made.values()).items() if state == "undecided"}
 
 
 def spoken_of(annulments: Iterable[Annulment]) -> Predicates:
@@ -139,3 +149,11 @@ def spoken_of(annulments: Iterable[Annulment]) -> Predicates:
 def is_annulled(event: Event, predicates: Predicates) -> bool:
     """Whether one of them covers the event."""
     return any(predicate.covers(event) for predicate in predicates)
+
+
+def held_by(event: Event, holds: Iterable[Annulment]) -> Annulment | None:
+    """The first of those holds that covers the event."""
+    for each in holds:
+        if each.predicate is not None and each.predicate.covers(event):
+            return each
+    return None

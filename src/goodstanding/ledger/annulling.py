@@ -15,7 +15,7 @@ from django.db import connection, transaction
 from django.db.backends.utils import CursorWrapper
 
 from goodstanding.core.addresses import Address, Channel
-from goodstanding.core.annulments import Predicate, standing
+from goodstanding.core.annulments import Predicate, about, standing
 from goodstanding.core.categories import CATEGORIES
 from goodstanding.core.events import Event
 from goodstanding.ledger import annulments, models
@@ -115,13 +115,17 @@ def apply(annulment: int, now: int, progress: Progress | None = None) -> Touched
 
 
 def predicate_of(annulment: int) -> Predicate:
-    """Which failures an annulment, or its undoing, is about."""
+    """Which failures an annulment, or its undoing, is about.
+
+    Raises:
+        KeyError: there is no such annulment.
+    """
     with connection.cursor() as cursor:
         made = {each.id: each for each in annulments.every(cursor)}
-    each = made[annulment]
-    while each.predicate is None:
-        each = made[each.undoes or 0]
-    return each.predicate
+    predicate = about(made[annulment], made).predicate
+    if predicate is None:
+        raise ValueError(f"the annulment {annulment} is about nothing")
+    return predicate
 
 
 def to_look_through(predicate: Predicate) -> int:

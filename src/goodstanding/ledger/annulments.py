@@ -8,7 +8,7 @@ from django.db import connection
 from django.db.backends.utils import CursorWrapper
 
 from goodstanding.core import annulments
-from goodstanding.core.annulments import Annulment, Predicate, Predicates
+from goodstanding.core.annulments import Annulment, Predicate, Predicates, State
 
 
 def every(cursor: CursorWrapper) -> list[Annulment]:
@@ -33,6 +33,17 @@ def every(cursor: CursorWrapper) -> list[Annulment]:
 def in_force(cursor: CursorWrapper, at: int | None = None) -> Predicates:
     """What is not to count; ``at``: as of that time (microseconds)."""
     return tuple(annulments.in_force(every(cursor), at).values())
+
+
+def holds() -> Mapping[int, State]:
+    """The states of the incident guard's holds, by their ids."""
+    with connection.cursor() as cursor:
+        return annulments.holds(every(cursor))
+
+
+def undecided(cursor: CursorWrapper, at: int | None = None) -> Mapping[int, Annulment]:
+    """The holds of which nobody has decided; ``at``: as of that time (microseconds)."""
+    return annulments.undecided(every(cursor), at)
 
 
 def alone(cursor: CursorWrapper) -> None:

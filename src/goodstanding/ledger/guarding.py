@@ -34,8 +34,9 @@ _HUMAN: Final = ("opened", "clicked", "replied")
 
 
 class Act(msgspec.Struct, frozen=True):
-    """What the guard did, and to which annulment it is to be applied."""
+    """What the guard did to which hold, and which annulment is to be applied for it."""
 
+    hold: int
     annulment: int
     what: Literal["held", "moved", "taken back"]
     why: str
@@ -129,7 +130,7 @@ class _Look:
         self._cursor = cursor
         self._guard = guard
         self._spoken_of = core.spoken_of(made)
-        undecided = {id_ for id_, state in core.holds(made).items() if state == "undecided"}
+        undecided = core.undecided(made)
         in_force = core.in_force(made)
         self._annulled = tuple(
             predicate for id_, predicate in in_force.items() if id_ not in undecided
@@ -375,14 +376,14 @@ def _done(change: _Change, now: int) -> Act:
         undone = hold.id if hold is not None else 0
         row = models.Annulment(made_at=now, undoes_id=undone, why=TAKEN_BACK, by=BY, is_hold=True)
         row.save(force_insert=True)
-        return Act(row.pk, "taken back", f"hold {undone}: {TAKEN_BACK}")
+        return Act(undone, row.pk, "taken back", TAKEN_BACK)
     said = msgspec.structs.asdict(wave.predicate) | {"why": str(wave), "saw": _encode(wave.saw)}
     if hold is not None:
         models.Annulment.objects.filter(pk=hold.id).update(**said, is_applied=False)
-        return Act(hold.id, "moved", str(wave))
+        return Act(hold.id, hold.id, "moved", str(wave))
     row = models.Annulment(made_at=now, by=BY, is_hold=True, **said)
     row.save(force_insert=True)
-    return Act(row.pk, "held", str(wave))
+    return Act(row.pk, row.pk, "held", str(wave))
 
 
 def _told_again(found: _Found) -> list[Act]:

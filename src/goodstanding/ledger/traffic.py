@@ -53,7 +53,7 @@ class News:
     """What a batch of events says, gathered."""
 
     def __init__(self) -> None:
-        self._counts: dict[_Key, list[int]] = {}
+        self._counts: dict[tuple[str, str, str | None, int], list[int]] = {}
 
     def hear(self, event: Event) -> None:
         """Count an event that is new."""
@@ -62,19 +62,27 @@ class News:
             return
         if which == _FAILED and disposition_of(event.detail) != "hard":
             which = _OTHER
-        hour = event.occurred_at // HOUR
-        for what, name in _places(event):
-            key = (event.address.channel, what, name, hour)
-            counts = self._counts.get(key)
-            if counts is None:
-                counts = self._counts[key] = [0, 0, 0, 0]
-            counts[which] += 1
+        address = event.address
+        key = (
+            address.channel,
+            address.value.rpartition("@")[2] if address.channel == "email" else "",
+            provider_of(event) if "provider" in event.detail else None,
+            event.occurred_at // HOUR,
+        )
+        counts = self._counts.get(key)
+        if counts is None:
+            counts = self._counts[key] = [0, 0, 0, 0]
+        counts[which] += 1
 
     def write(self, cursor: CursorWrapper) -> None:
         """Keep it, until the guard has looked."""
-        _NEWS.insert(
-            cursor, [(*key, *counts[:_OTHER]) for key, counts in sorted(self._counts.items())]
-        )
+        rows: dict[_Key, list[int]] = {}
+        for (channel, domain, provider, hour), counts in self._counts.items():
+            for what, name in _places(domain[:_LONGEST], provider):
+                row = rows.setdefault((channel, what, name, hour), [0, 0, 0])
+                for place in range(_OTHER):
+                    row[place] += counts[place]
+        _NEWS.insert(cursor, [(*key, *counts) for key, counts in rows.items()])
 
 
 def domain_of(event: Event) -> str:
@@ -92,9 +100,7 @@ def provider_of(event: Event) -> str | None:
     return None
 
 
-def _places(event: Event) -> tuple[tuple[str, str], ...]:
-    domain = domain_of(event)
-    provider = provider_of(event)
+def _places(domain: str, provider: str | None) -> tuple[tuple[str, str], ...]:
     if provider is None or provider == domain:
         return (("own", domain), ("all", ""))
     return (("provider", provider), ("domain", domain))
