@@ -63,7 +63,8 @@ class CannotListen(Exception):
 class Worker:
     """All loops of one process.
 
-    On SQLite, which has one writer, all loops share one thread; on PostgreSQL each has its own.
+    On SQLite, which has one writer, all loops share one thread; on PostgreSQL each has its own. So
+    has the guard on both: it reads much and writes little.
     """
 
     def __init__(self) -> None:
@@ -104,6 +105,7 @@ class Worker:
             asyncio.create_task(self._repeat("course", _Course().step)),
             asyncio.create_task(self._repeat("sequences", lambda: sequences.step(present()))),
             asyncio.create_task(self._repeat("clock", _Clock().tick)),
+            asyncio.create_task(self._repeat("guard", _Guard().step, shares=False)),
         ]
         looking_up = asyncio.create_task(self._look_up_domains())
         if ready is not None:
@@ -124,9 +126,9 @@ class Worker:
             if isinstance(result, BaseException):
                 raise result
 
-    async def _repeat(self, name: str, step: Callable[[], bool]) -> None:
+    async def _repeat(self, name: str, step: Callable[[], bool], *, shares: bool = True) -> None:
         """Take one step after the other; rest where a step found nothing to do."""
-        thread = self._thread(name)
+        thread = self._thread(name, shares=shares)
         loop = asyncio.get_running_loop()
         while not self._stopping.is_set():
             try:
@@ -164,50 +166,53 @@ class Worker:
                 _log.warning("mail hosts could not be looked up", error=str(error)[:200])
             await _first(self._stopping.wait(), pause)
 
-    def _thread(self, name: str) -> ThreadPoolExecutor:
-        if self._shared is not None:
+    def _thread(self, name: str, *, shares: bool = True) -> ThreadPoolExecutor:
+        if shares and self._shared is not None:
             return self._shared
         thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix=name)
         self._threads.append(thread)
-        if connection.vendor == "sqlite":
+        if shares and connection.vendor == "sqlite":
             self._shared = thread
         return thread
 
 
 class _Clock:
-    """Folds what is due; now and then what another policy folded, and prunes what was kept.
-
-    Looks for outages, too.
-    """
+    """Folds what is due; now and then what another policy folded, and prunes what was kept."""
 
     def __init__(self) -> None:
         self._renewed: int | None = 0
         self._prune_at = 0
-        self._guard_at = 0
 
     def tick(self) -> bool:
         now = present()
         if now >= self._prune_at:
             self._prune_at = now + 3_600_000_000
             digest.prune(now)
-        if now >= self._guard_at:
-            self._guard_at = now + GUARD_AGAIN
-            _guard(now)
-            self._guard_at = max(self._guard_at, now + GUARD_SHARE * (present() - now))
         if self._renewed is not None:
             self._renewed = clock.renew(now, self._renewed)
             return True
         return annulling.finish(now) or clock.tick(now) == clock.BATCH
 
 
-def _guard(now: int) -> None:
-    """Hold what looks like an outage, and say so."""
-    acts = guarding.look(now)
-    for act in acts:
-        if act.what != "moved":
-            _log.warning("the incident guard", what=act.what, hold=act.hold, why=act.why)
-    for act in acts:
-        annulling.apply(act.annulment, present())
+class _Guard:
+    """Holds what looks like an outage, and says so."""
+
+    def __init__(self) -> None:
+        self._look_at = 0
+
+    def step(self) -> bool:
+        now = present()
+        if now < self._look_at:
+            return False
+        self._look_at = now + GUARD_AGAIN
+        acts = guarding.look(now)
+        for act in acts:
+            if act.what != "moved":
+                _log.warning("the incident guard", what=act.what, hold=act.hold, why=act.why)
+        for act in acts:
+            annulling.apply(act.annulment, present())
+        self._look_at = max(self._look_at, now + GUARD_SHARE * (present() - now))
+        return False
 
 
 class _Course:

@@ -18,7 +18,7 @@ from goodstanding.core.addresses import Address, Channel
 from goodstanding.core.annulments import Predicate, about, standing
 from goodstanding.core.categories import CATEGORIES
 from goodstanding.core.events import Event
-from goodstanding.ledger import annulments, models
+from goodstanding.ledger import annulments, bulk, models
 from goodstanding.ledger.acts import NotAllowed, reasoned
 from goodstanding.ledger.rebuilding import fold_anew, narrow
 
@@ -109,6 +109,7 @@ def apply(annulment: int, now: int, progress: Progress | None = None) -> Touched
         ids = sorted(window.addresses)
         for start in range(0, len(ids), BATCH):
             found.changed += fold_anew(ids[start : start + BATCH], now)
+            bulk.give_way()
         narrow(window.mailings)
     models.Annulment.objects.filter(pk=annulment).update(is_applied=True)
     return found

@@ -31,6 +31,7 @@ BY: Final = "guard"
 TAKEN_BACK: Final = "by what was recorded since it is no wave, or another one"
 _BATCH: Final = 5_000  # addresses asked for at once
 _HUMAN: Final = ("opened", "clicked", "replied")
+_BY_MACHINES: Final = tuple(slot for slot in traffic.RECEIVED if slot not in _HUMAN)
 
 
 class Act(msgspec.Struct, frozen=True):
@@ -288,24 +289,19 @@ class _Look:
         ]
 
     def _arrived(self, addresses: str) -> Iterator[tuple[int, _Arrived]]:
-        slots = ("sent", *traffic.RECEIVED)
+        slots = ("sent", *_BY_MACHINES, *_HUMAN)
         self._cursor.execute(
             "SELECT address_id, id, reports,"
             f" {', '.join(f'{slot}_first, {slot}_last' for slot in slots)}"
             f" FROM ledger_delivery WHERE {bulk.among('address_id')}",
             [addresses],
         )
+        human = len(slots) * 2 - len(_HUMAN) * 2
         for address, delivery, reports, *times in self._cursor.fetchall():
-            by_slot = {slot: times[2 * n : 2 * n + 2] for n, slot in enumerate(slots)}
-            if reports:
-                del by_slot["sent"]
-            one = _Arrived(
-                delivery,
-                [at for slot in by_slot if slot not in _HUMAN for at in _both(by_slot[slot])],
-                [at for slot in _HUMAN for at in _both(by_slot[slot])],
-            )
-            if one.times or one.human:
-                yield address, one
+            told = [at for at in times[2 if reports else 0 : human] if at is not None]
+            by_human = [at for at in times[human:] if at is not None]
+            if told or by_human:
+                yield address, _Arrived(delivery, told, by_human)
 
     def _bounced(self, addresses: str) -> Iterator[tuple[int, int, int]]:
         """Failures that count, with their addresses and deliveries."""
@@ -411,10 +407,6 @@ def _merged(spans: Iterable[Span]) -> list[Span]:
         else:
             merged.append((first, last))
     return merged
-
-
-def _both(times: Sequence[int | None]) -> Iterator[int]:
-    return (at for at in times if at is not None)
 
 
 def _text(said: object) -> str | None:
