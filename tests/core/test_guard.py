@@ -72,6 +72,12 @@ def spans(found: list[Wave]) -> list[tuple[int, int]]:
     ]
 
 
+def test_it_takes_so_many_within_an_hour() -> None:
+    assert found(failures(9)) == []
+    assert len(found(failures(10, every=HOUR // 9))) == 1
+    assert found(failures(10, every=HOUR // 9 + 1)) == []
+
+
 def test_a_wave_reaches_over_the_hour_after_its_last() -> None:
     assert spans(found(failures(10))) == [(0, 2)]
     assert spans(found(failures(200, every=60 * SECOND))) == [(0, 5)]

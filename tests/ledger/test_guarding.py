@@ -404,6 +404,39 @@ def options(policy: Path) -> object:
     return msgspec.structs.replace(settings.OPTIONS, policy=str(policy))
 
 
+def test_what_is_counted_is_what_the_events_say() -> None:
+    [ann, bob] = people(2, "gmail.com", "example.org")
+    details = [
+        {},
+        GONE,
+        {"category": "mailbox_full", "disposition": "hard"},
+        {"category": "reputation", "disposition": "hard"},
+        {"category": "mailbox_unknown", "disposition": "soft"},
+        {"category": "mailbox_unknown", "disposition": 7, "provider": 7},
+        {"category": "mailbox_unknown", "provider": "outlook.com"},
+        {"category": "mailbox_unknown", "provider": "gmail.com"},
+        {"category": "mailbox_unknown", "provider": "x" * 300, "text": "a\0\0b \\u0000 \\\0"},
+        {"category": "mailbox_unknown", "provider": None, "text": "ä"},
+    ]
+    hear(
+        Event(kind, THEN + HOUR * place, person, "dsn", mailing=f"{place}", detail=detail)
+        for kind in ("bounced", "undelivered", "deferred", "sent", "delivered", "opened")
+        for place, detail in enumerate(details)
+        for person in (ann, bob, Address("sms", "+491700000000"))
+        if kind not in ("bounced", "deferred") or detail.get("disposition") != 7
+    )
+    assert rebuild(NOW, verify=True) == []
+    look()
+    assert models.TrafficNews.objects.count() == 0
+    assert rebuild(NOW, verify=True) == []
+    models.Traffic.objects.filter(name="outlook.com").update(failed=100)
+    models.Traffic.objects.filter(what="all").delete()
+    wrong = rebuild(NOW, verify=True)
+    assert {difference.what.split(",")[1] for difference in wrong} == {" 'provider'", " 'all'"}
+    assert rebuild(NOW) != []
+    assert rebuild(NOW, verify=True) == []
+
+
 # Any order, any moment
 
 

@@ -95,8 +95,8 @@ def domain_of(event: Event) -> str:
 def provider_of(event: Event) -> str | None:
     """The provider that the event recorded."""
     said = event.detail.get("provider")
-    if isinstance(said, str) and 0 < len(said) <= _LONGEST and "\0" not in said:
-        return said
+    if isinstance(said, str) and 0 < len(said) <= _LONGEST:
+        return said.replace("\0", "?")
     return None
 
 
@@ -239,16 +239,21 @@ def _missing() -> str:
 
 def _counted() -> str:
     """SQL for the events that count, as Python reads them."""
+    detail = "e.detail"
+    if connection.vendor == "postgresql":
+        # PostgreSQL has no text with a NUL in it, and would say so.
+        tame = r"regexp_replace(e.detail, '(?<!\\)((?:\\\\)*)\\u0000', '\1?', 'g')"
+        detail = f"(CASE WHEN position('\\u0000' IN e.detail) > 0 THEN {tame} ELSE e.detail END)"
 
     def said(name: str) -> str:
         if connection.vendor == "sqlite":
-            return f"json_extract(e.detail, '$.{name}')"
-        return f"(e.detail::json ->> '{name}')"
+            return f"json_extract({detail}, '$.{name}')"
+        return f"({detail}::json ->> '{name}')"
 
     def is_text(name: str) -> str:
         if connection.vendor == "sqlite":
-            return f"json_type(e.detail, '$.{name}') = 'text'"
-        return f"json_typeof(e.detail::json -> '{name}') = 'string'"
+            return f"json_type({detail}, '$.{name}') = 'text'"
+        return f"json_typeof({detail}::json -> '{name}') = 'string'"
 
     blameless = _quoted(n for n, each in CATEGORIES.items() if each.fault in ("sender", "content"))
     hard = _quoted(n for n, each in CATEGORIES.items() if each.disposition == "hard")
