@@ -329,6 +329,35 @@ def test_taken_by_a_lane_that_does_not_report_is_delivered_unless_it_came_back()
     assert look() == [], "a fifth of them came back"
 
 
+def test_what_arrived_and_then_came_back_is_no_sign_that_it_was_good() -> None:
+    who = people(60, "gmail.com")
+    hear(
+        arrived("this week", who, THEN),
+        (
+            Event("bounced", THEN + 2 * HOUR + n, each, "dsn", mailing="this week", detail=GONE)
+            for n, each in enumerate(who)
+        ),
+        failed("this week too", who, THEN + 3 * HOUR),
+    )
+    assert look() == []
+
+
+def test_a_list_that_was_never_written_to_before_is_no_outage_however_often_it_is_now() -> None:
+    who = people(60, "gmail.com")
+    taken = chain(
+        sent("one", who, THEN, 1, reports=False), sent("two", who, THEN + SECOND, 1, reports=False)
+    )
+    hear(
+        taken,
+        (
+            Event("bounced", THEN + n + HOUR // 2, each, "dsn", mailing=mailing, detail=GONE)
+            for mailing in ("one", "two")
+            for n, each in enumerate(who)
+        ),
+    )
+    assert look() == []
+
+
 def test_a_domain_that_fails_at_several_providers() -> None:
     who = people(60, "company.example")
     hear(

@@ -264,25 +264,22 @@ class _Look:
     def _delivered_to(self, failures: Sequence[Failure]) -> list[bool]:
         """Whether each address had been delivered to, in the time that the policy looks back.
 
-        That is, another message arrived there, or was taken by a lane that does not report, and
-        nothing contradicts it but failures of the same wave.
+        That is, a message arrived there, or was taken by a lane that does not report, and had not
+        come back by then.
         """
         ids = sorted({each.address for each in failures})
-        own = {(each.address, each.delivery, each.at) for each in failures}
         arrived: dict[int, list[_Arrived]] = {}
         bounced: dict[int, int] = {}
         for start in range(0, len(ids), _BATCH):
             batch = bulk.listed(ids[start : start + _BATCH])
             for address, one in self._arrived(batch):
                 arrived.setdefault(address, []).append(one)
-            for address, delivery, at in self._bounced(batch):
-                if (address, delivery, at) not in own:
-                    bounced[delivery] = min(at, bounced.get(delivery, at))
+            for delivery, at in self._bounced(batch):
+                bounced[delivery] = min(at, bounced.get(delivery, at))
         within = self._guard.delivered_within
         return [
             any(
-                one.delivery != each.delivery
-                and one.by(each.at - within, each.at, bounced.get(one.delivery))
+                one.by(each.at - within, each.at, bounced.get(one.delivery))
                 for one in arrived.get(each.address, ())
             )
             for each in failures
@@ -303,22 +300,26 @@ class _Look:
             if told or by_human:
                 yield address, _Arrived(delivery, told, by_human)
 
-    def _bounced(self, addresses: str) -> Iterator[tuple[int, int, int]]:
-        """Failures that count, with their addresses and deliveries."""
+    def _bounced(self, addresses: str) -> Iterator[tuple[int, int]]:
+        """The deliveries that came back, and when; what an operator annulled is left out.
+
+        A hold that nobody has decided about changes nothing here: what is held must not depend on
+        what is held.
+        """
         self._cursor.execute(
-            "SELECT e.address_id, e.delivery_id, a.channel, a.value, e.kind, e.occurred_at,"
-            " e.source, e.detail FROM ledger_event e JOIN ledger_address a ON a.id = e.address_id"
+            "SELECT e.delivery_id, a.channel, a.value, e.kind, e.occurred_at, e.source, e.detail"
+            " FROM ledger_event e JOIN ledger_address a ON a.id = e.address_id"
             f" WHERE {bulk.among('e.address_id')} AND e.kind IN ('bounced', 'undelivered')"
             " AND e.delivery_id IS NOT NULL",
             [addresses],
         )
-        for address, delivery, channel, value, kind, at, source, text in self._cursor.fetchall():
+        for delivery, channel, value, kind, at, source, text in self._cursor.fetchall():
             if self._annulled:
                 of = Address(cast(Channel, channel), value)
                 event = Event(kind, at, of, source, detail=msgspec.json.decode(text))
                 if is_annulled(event, self._annulled):
                     continue
-            yield address, delivery, at
+            yield delivery, at
 
 
 class _Arrived(msgspec.Struct, gc=False):
