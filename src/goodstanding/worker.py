@@ -16,7 +16,7 @@ from django.db import DatabaseError, connection, connections
 from goodstanding.config.options import host_and_port
 from goodstanding.intake import digest
 from goodstanding.intake.listener import Listener
-from goodstanding.ledger import annulling, clock
+from goodstanding.ledger import annulling, clock, guarding
 from goodstanding.ledger.clock import present
 from goodstanding.mailings import checking, course, domains, planning, sequences
 from goodstanding.mailings.committing import WAIT_FOR_DATABASE
@@ -33,6 +33,12 @@ IDLE: Final = 0.2
 
 CLOSE_AGAIN: Final = 5_000_000
 """Microseconds between looks for lots that are empty."""
+
+GUARD_AGAIN: Final = 5_000_000
+"""Microseconds between looks for outages."""
+
+GUARD_SHARE: Final = 10
+"""Where a look takes longer, it rests so many times as long."""
 
 LOOK_UP_AGAIN: Final = 10.0
 """Seconds between looks for domains whose MX nobody has asked for."""
@@ -57,7 +63,8 @@ class CannotListen(Exception):
 class Worker:
     """All loops of one process.
 
-    On SQLite, which has one writer, all loops share one thread; on PostgreSQL each has its own.
+    On SQLite, which has one writer, all loops share one thread; on PostgreSQL each has its own. So
+    has the guard on both: it reads much and writes little.
     """
 
     def __init__(self) -> None:
@@ -98,6 +105,7 @@ class Worker:
             asyncio.create_task(self._repeat("course", _Course().step)),
             asyncio.create_task(self._repeat("sequences", lambda: sequences.step(present()))),
             asyncio.create_task(self._repeat("clock", _Clock().tick)),
+            asyncio.create_task(self._repeat("guard", _Guard().step, shares=False)),
         ]
         looking_up = asyncio.create_task(self._look_up_domains())
         if ready is not None:
@@ -118,9 +126,9 @@ class Worker:
             if isinstance(result, BaseException):
                 raise result
 
-    async def _repeat(self, name: str, step: Callable[[], bool]) -> None:
+    async def _repeat(self, name: str, step: Callable[[], bool], *, shares: bool = True) -> None:
         """Take one step after the other; rest where a step found nothing to do."""
-        thread = self._thread(name)
+        thread = self._thread(name, shares=shares)
         loop = asyncio.get_running_loop()
         while not self._stopping.is_set():
             try:
@@ -158,12 +166,12 @@ class Worker:
                 _log.warning("mail hosts could not be looked up", error=str(error)[:200])
             await _first(self._stopping.wait(), pause)
 
-    def _thread(self, name: str) -> ThreadPoolExecutor:
-        if self._shared is not None:
+    def _thread(self, name: str, *, shares: bool = True) -> ThreadPoolExecutor:
+        if shares and self._shared is not None:
             return self._shared
         thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix=name)
         self._threads.append(thread)
-        if connection.vendor == "sqlite":
+        if shares and connection.vendor == "sqlite":
             self._shared = thread
         return thread
 
@@ -184,6 +192,27 @@ class _Clock:
             self._renewed = clock.renew(now, self._renewed)
             return True
         return annulling.finish(now) or clock.tick(now) == clock.BATCH
+
+
+class _Guard:
+    """Holds what looks like an outage, and says so."""
+
+    def __init__(self) -> None:
+        self._look_at = 0
+
+    def step(self) -> bool:
+        now = present()
+        if now < self._look_at:
+            return False
+        self._look_at = now + GUARD_AGAIN
+        acts = guarding.look(now)
+        for act in acts:
+            if act.what != "moved":
+                _log.warning("the incident guard", what=act.what, hold=act.hold, why=act.why)
+        for act in acts:
+            annulling.apply(act.annulment, present())
+        self._look_at = max(self._look_at, now + GUARD_SHARE * (present() - now))
+        return False
 
 
 class _Course:

@@ -68,6 +68,7 @@ def test_why_of_a_hard_bounce() -> None:
         "detail": READ,
         "annulled": False,
         "reread": None,
+        "held": None,
     }
     [delivery] = plain["deliveries"]
     assert delivery["mailing"] == "spring"

@@ -142,6 +142,17 @@ def test_what_the_base_says_can_be_switched_off(tmp_path: Path) -> None:
     assert mine.unengaged.stopped_after == policy_files.load("default").unengaged.stopped_after
 
 
+def test_the_guard_can_be_switched_off_and_decides_no_standing(tmp_path: Path) -> None:
+    default = policy_files.load("default")
+    off = policy_files.load(written(tmp_path, 'base = "default"\nguard = "off"\n'))
+    assert default.guard is not None
+    assert off.guard is None
+    assert off.revision == default.revision, "nothing is to be folded anew for it"
+    mine = policy_files.load(written(tmp_path, 'base = "default"\n[guard]\nat_least = 9\n', "b"))
+    assert mine.guard is not None
+    assert (mine.guard.at_least, mine.guard.times_usual) == (9, 10)
+
+
 def test_one_row_of_the_table_of_responses_can_be_changed(tmp_path: Path) -> None:
     text = 'base = "default"\n[responses.block_bounced]\noutcome = "soft"\n'
     mine = policy_files.load(written(tmp_path, text))
@@ -168,6 +179,9 @@ def test_one_row_of_the_table_of_responses_can_be_changed(tmp_path: Path) -> Non
         ('base = "default"\n[silence]\nemail = {after = "3 weeks"}', 3, "silence.email.after"),
         ('base = "default"\n[silence.fax]\nafter = "2d"', 2, "expected one of email, sms"),
         ('base = "default"\n[hard]\nmailings = "off"', 3, "1 cannot be switched off"),
+        ('base = "default"\nhard = "off"', 2, "cannot be switched off"),
+        ('base = "default"\n[guard]\nat_least = 0', 3, "expected `int` >= 1"),
+        ('base = "default"\n[guard]\nshare_failed = 1.5', 3, "expected `float` <= 1"),
         ('base = "default"\n[leaving]\nfooter_link = "all"', 3, "leaving.footer_link"),
         ('base = "default"\n[responses.gone]\nfinal = true', 2, "there is no such response"),
         ('base = "default"\n[responses.lost]\n\nlast = true', 4, "responses.lost.last"),

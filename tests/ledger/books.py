@@ -17,7 +17,7 @@ from goodstanding.core.policies import Policy
 from goodstanding.ledger import clock, models, recording
 
 TABLES = ("refusedevent", "change", "event", "delivery", "topicstanding", "mailingtally")
-TABLES += ("statustally", "link", "mailing", "address")
+TABLES += ("statustally", "link", "mailing", "address", "traffic", "trafficnews")
 
 _STANDING = ("status", "family", "consent", "since", "led_by", "category", "streak", "engaged_at")
 _STANDING += ("due_at", "policy", "registers")

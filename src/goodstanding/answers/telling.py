@@ -14,7 +14,7 @@ from goodstanding.answers.grounds import Ground
 from goodstanding.answers.words import listed, span, words
 from goodstanding.core import consent, vocabularies
 from goodstanding.core.addresses import Address
-from goodstanding.core.annulments import Predicates, is_annulled
+from goodstanding.core.annulments import Annulment, Predicates, held_by, is_annulled
 from goodstanding.core.categories import CATEGORIES
 from goodstanding.core.events import Event, key_of
 from goodstanding.core.gate import ONLY_BY, Blocks
@@ -66,9 +66,11 @@ def explain(
     policy: Policy,
     annulled: Predicates = (),
     anew: Mapping[str, Anew] = MappingProxyType({}),
+    holds: Sequence[Annulment] = (),
 ) -> str:
     """A few sentences: what decided, when, what was said, which rule read it, what follows.
 
+    ``annulled``: what does not count; ``holds``: those of it that nobody has decided about.
     ``anew``: by their keys, the events that were read otherwise at first.
     """
     said = [event for event in events if not is_annulled(event, annulled)]
@@ -81,16 +83,23 @@ def explain(
             *_by_policy(ground, standing, history, policy),
             *_consent_alone(standing),
             *_in_vain(history),
-            *_annulled(len(events) - len(said)),
+            *_annulled(events, annulled, holds),
             *_reread(events, anew),
             *_gate(standing, address.channel),
         ]
     )
 
 
-def _annulled(many: int) -> Iterator[str]:
-    if many:
-        yield _note("annulled", n=many)
+def _annulled(
+    events: Sequence[Event], annulled: Predicates, holds: Sequence[Annulment]
+) -> Iterator[str]:
+    counted = Counter(held_by(event, holds) for event in events if is_annulled(event, annulled))
+    decided = counted.pop(None, 0)
+    if decided:
+        yield _note("annulled", n=decided)
+    for hold, many in counted.items():
+        if hold is not None:
+            yield _note("held", n=many, hold=hold.id, when=in_words(hold.made_at))
 
 
 def _reread(events: Sequence[Event], anew: Mapping[str, Anew]) -> Iterator[str]:

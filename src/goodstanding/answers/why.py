@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -13,7 +13,7 @@ from goodstanding.answers import counting, known
 from goodstanding.answers.telling import Anew, explain
 from goodstanding.core import vocabularies
 from goodstanding.core.addresses import Address
-from goodstanding.core.annulments import Holding, Predicates, is_annulled
+from goodstanding.core.annulments import Annulment, Holding, Predicates, held_by, is_annulled
 from goodstanding.core.events import KINDS, Event, key_of
 from goodstanding.core.history import History, freeze
 from goodstanding.core.memory import Memory
@@ -38,6 +38,14 @@ class ReadAnew(msgspec.Struct, frozen=True):
     at_first: dict[str, Any]
 
 
+class Held(msgspec.Struct, frozen=True):
+    """A hold of the incident guard that nobody has decided about, and since when (RFC 3339)."""
+
+    hold: int
+    since: str
+    decision: str = "needed"
+
+
 class Heard(msgspec.Struct, frozen=True):
     """One event; times in RFC 3339."""
 
@@ -54,6 +62,8 @@ class Heard(msgspec.Struct, frozen=True):
     """Whether it counts for nothing, by an annulment."""
     reread: ReadAnew | None
     """Where ``detail`` has another reading than at first."""
+    held: Held | None
+    """The hold that does that, where no operator has decided about it yet."""
 
 
 class Became(msgspec.Struct, frozen=True):
@@ -102,6 +112,7 @@ def why(
         with connection.cursor() as cursor:
             holding = annulments.holding(cursor, at)
             history, events, recorded, anew = _heard(cursor, ids.get(address), address, at, holding)
+            holds = list(annulments.undecided(cursor, at).values())
         annulled = holding.predicates
         history = freeze(history, events, policy, annulled)
         standing = history.standing(policy, present)
@@ -111,10 +122,10 @@ def why(
             status=standing.status,
             family=standing.family,
             names=names_of(address, standing),
-            explanation=explain(address, history, standing, events, policy, annulled, anew),
+            explanation=explain(address, history, standing, events, policy, annulled, anew, holds),
             registers=registers_of(history.registers, standing),
             events=[
-                _event(event, recorded[key], annulled, anew.get(key))
+                _event(event, recorded[key], annulled, anew.get(key), holds)
                 for event in events
                 for key in (key_of(event),)
             ],
@@ -213,7 +224,14 @@ def _heard(
     return known.as_of(account, events, at, holding), past, recorded, anew
 
 
-def _event(event: Event, recorded_at: int, annulled: Predicates, anew: Anew | None) -> Heard:
+def _event(
+    event: Event,
+    recorded_at: int,
+    annulled: Predicates,
+    anew: Anew | None,
+    holds: Iterable[Annulment],
+) -> Heard:
+    hold = held_by(event, holds)
     return Heard(
         kind=event.kind,
         occurred_at=rfc3339(event.occurred_at),
@@ -226,6 +244,7 @@ def _event(event: Event, recorded_at: int, annulled: Predicates, anew: Anew | No
         detail=event.detail,
         annulled=is_annulled(event, annulled),
         reread=ReadAnew(anew.number, _reading(anew.at_first)) if anew is not None else None,
+        held=Held(hold.id, rfc3339(hold.made_at)) if hold is not None else None,
     )
 
 

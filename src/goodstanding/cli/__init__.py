@@ -34,6 +34,7 @@ COMMANDS: Final = {
     "invalid": "acting:invalid",
     "annul": "annulling:annul",
     "annulments": "annulling:annulments",
+    "holds": "holding:holds",
     "reread": "rereading:reread",
     "correct": "cleaning:correct",
     "purge": "cleaning:purge",

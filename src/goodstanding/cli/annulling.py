@@ -11,6 +11,7 @@ from goodstanding.cli.output import BadInput, asked_of_a_rule, print_json, print
 from goodstanding.cli.parameters import By, Category, Domain, Json, Provider, Rule, Since, Until
 
 if TYPE_CHECKING:
+    from goodstanding.core.annulments import State
     from goodstanding.ledger.annulling import Touched
     from goodstanding.ledger.models import Annulment
 
@@ -58,11 +59,10 @@ def annul(
     from goodstanding.cli.setup import prepare
 
     prepare()
-    from goodstanding.ledger import annulling, models
+    from goodstanding.ledger import annulling
 
-    addresses = models.Address.objects.count()
     if dry_run and undo is None:
-        with progress("Looking", addresses) as advance:
+        with progress("Looking", annulling.to_look_through(predicate)) as advance:
             _tell(None, annulling.touched(predicate, advance), as_json=as_json)
         return
     with asked_of_a_rule():
@@ -71,13 +71,16 @@ def annul(
             made = annulling.undo(undo, why=why or "", by=who, now=now)
         else:
             made = annulling.annul(predicate, why=why or "", by=who, now=now)
-    with progress("Folding anew", addresses) as advance:
+    many = annulling.to_apply(made)
+    with progress("Folding anew", many) as advance:
         found = annulling.apply(made, parameters.present(), advance)
     _tell(made, found, as_json=as_json)
 
 
 def annulments(as_json: Json = False) -> None:
     """List all annulments and rereads that were ever made, and which of them hold.
+
+    Those that the incident guard made are holds: `goodstanding holds` says what it saw.
 
     Example: goodstanding annulments
     """
@@ -87,11 +90,13 @@ def annulments(as_json: Json = False) -> None:
     from goodstanding.ledger import annulments as stored
     from goodstanding.ledger import models
 
-    holding = stored.by_id()
+    holding, states = stored.by_id(), stored.holds()
     rows = list(models.Annulment.objects.order_by("pk"))
     readings = _readings() if any(row.is_reread for row in rows) else {}
     for row in rows:
-        said = _as_json(row, holds=row.pk in holding, readings=readings.get(row.pk))
+        said = _as_json(
+            row, holds=row.pk in holding, readings=readings.get(row.pk), state=states.get(row.pk)
+        )
         if as_json:
             print_json(said)
         else:
@@ -110,7 +115,9 @@ def _readings() -> dict[int, int]:
     return dict(counted.order_by())
 
 
-def _as_json(row: Annulment, *, holds: bool, readings: int | None) -> dict[str, Any]:
+def _as_json(
+    row: Annulment, *, holds: bool, readings: int | None, state: State | None
+) -> dict[str, Any]:
     from goodstanding.core.times import rfc3339, rfc3339_or_none
 
     return {
@@ -119,6 +126,7 @@ def _as_json(row: Annulment, *, holds: bool, readings: int | None) -> dict[str, 
         "by": row.by,
         "why": row.why,
         "undoes": row.undoes_id,
+        "upholds": row.upholds_id,
         "from": rfc3339_or_none(row.since),
         "until": rfc3339_or_none(row.until),
         "provider": row.provider,
@@ -127,6 +135,7 @@ def _as_json(row: Annulment, *, holds: bool, readings: int | None) -> dict[str, 
         "rule": row.rule,
         "rereads": readings,
         "holds": holds,
+        "hold": state,
     }
 
 
@@ -134,6 +143,8 @@ def _in_words(said: dict[str, Any]) -> str:
     first = f"{said['annulment']}, {said['made_at']}, by {said['by']}: {said['why']}"
     if said["undoes"] is not None:
         return f"{first}\n   undoes {said['undoes']}"
+    if said["upholds"] is not None:
+        return f"{first}\n   upholds {said['upholds']}"
     which = ", ".join(
         f"{name} {said[name]}"
         for name in ("provider", "domain", "category", "rule")
@@ -143,27 +154,31 @@ def _in_words(said: dict[str, Any]) -> str:
     if said["rereads"] is not None:
         return f"{first}\n   reads {said['rereads']:,} failures anew; {state}"
     which = which or "all failures"
+    if said["hold"] is not None:
+        state += f"; a hold of the guard, {said['hold']}"
     return f"{first}\n   {which} from {said['from']} until {said['until']}; {state}"
 
 
 def _tell(made: int | None, found: Touched, *, as_json: bool) -> None:
-    changed = sorted(found.changed.items(), key=lambda item: (-item[1], item[0]))
     if as_json:
-        print_json(
-            {
-                "annulment": made,
-                "failures": found.failures,
-                "addresses": found.addresses,
-                "changed": [
-                    {"channel": channel, "from": before, "to": after, "count": count}
-                    for (channel, before, after), count in changed
-                ],
-            }
-        )
+        print_json({"annulment": made, **changes(found)})
         return
     what = "would be touched" if made is None else "touched"
     print_text(f"{found.failures:,} failures of {found.addresses:,} addresses {what}.")
-    for (channel, before, after), count in changed:
-        print_text(f"{count:>10,} {channel}: {before} → {after}")
+    for each in changes(found)["changed"]:
+        print_text(f"{each['count']:>10,} {each['channel']}: {each['from']} → {each['to']}")
     if made is not None:
         print_text(f"It is annulment {made}; `goodstanding annul --undo {made}` takes it back.")
+
+
+def changes(found: Touched) -> dict[str, Any]:
+    """What was touched, as JSON says it; the most frequent change first."""
+    changed = sorted(found.changed.items(), key=lambda item: (-item[1], item[0]))
+    return {
+        "failures": found.failures,
+        "addresses": found.addresses,
+        "changed": [
+            {"channel": channel, "from": before, "to": after, "count": count}
+            for (channel, before, after), count in changed
+        ],
+    }

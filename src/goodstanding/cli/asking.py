@@ -129,6 +129,6 @@ def _said(heard: Heard) -> str:
     category = detail.get("category")
     anew = heard.reread
     first = f"(reread {anew.number}; at first {anew.at_first.get('category')})" if anew else ""
-    annulled = "(annulled)" if heard.annulled else ""
-    parts = (said, f"[{category}]" if category else "", first, annulled)
+    state = f"(held: {heard.held.hold})" if heard.held else "(annulled)" if heard.annulled else ""
+    parts = (said, f"[{category}]" if category else "", first, state)
     return " ".join(str(part) for part in parts if part)

@@ -7,7 +7,8 @@ them that has no predicate, but readings by better rules.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Literal
 
 import msgspec
 
@@ -41,18 +42,44 @@ class Predicate(msgspec.Struct, frozen=True, gc=False):
             and self.rule in (None, detail.get("rule"))
         )
 
+    def includes(self, other: Predicate) -> bool:
+        """Whether it covers all that the other covers."""
+        return (
+            self.since <= other.since
+            and other.until <= self.until
+            and all(
+                mine in (None, theirs)
+                for mine, theirs in (
+                    (self.provider, other.provider),
+                    (self.domain, other.domain),
+                    (self.category, other.category),
+                    (self.rule, other.rule),
+                )
+            )
+        )
+
+    def overlaps(self, since: int, until: int) -> bool:
+        """Whether it is about some of that time, both ends within."""
+        return self.since <= until and since <= self.until
+
 
 Predicates = tuple[Predicate, ...]
 
 
 class Annulment(msgspec.Struct, frozen=True):
-    """One, as it was made. ``undoes``: an earlier one that it undoes; it has no predicate then."""
+    """One, as it was made. ``undoes``: an earlier one that it undoes; it has no predicate then.
+
+    ``upholds``: a hold of which it says that it stays, and nothing else. ``by_guard``: the incident
+    guard made it: a hold, or (``undoes``) that it takes one back.
+    """
 
     id: int
     made_at: int
     undoes: int | None = None
     predicate: Predicate | None = None
     is_reread: bool = False
+    upholds: int | None = None
+    by_guard: bool = False
 
 
 class Holding(msgspec.Struct, frozen=True):
@@ -93,6 +120,58 @@ def holding(annulments: Iterable[Annulment], at: int | None = None) -> Holding:
     )
 
 
+State = Literal["undecided", "upheld", "released", "withdrawn"]
+"""Of a hold: nobody has decided; it stays; its failures count again; the guard took it back."""
+
+
+def holds(annulments: Iterable[Annulment]) -> dict[int, State]:
+    """By their ids, the states of all holds that were ever made."""
+    made = {each.id: each for each in annulments}
+    holding = standing(made.values())
+    decided = set()
+    for each in made.values():
+        if not each.by_guard:
+            decided.add(about(each, made).id)
+    states: dict[int, State] = {}
+    for id_, each in made.items():
+        if each.by_guard and each.predicate is not None:
+            if id_ in decided:
+                states[id_] = "upheld" if id_ in holding else "released"
+            else:
+                states[id_] = "undecided" if id_ in holding else "withdrawn"
+    return states
+
+
+def about(annulment: Annulment, made: Mapping[int, Annulment]) -> Annulment:
+    """The one with the predicate, that this one undoes or upholds, or undoes the undoing of …"""
+    while (earlier := annulment.undoes or annulment.upholds) is not None:
+        annulment = made[earlier]
+    return annulment
+
+
+def undecided(annulments: Iterable[Annulment], at: int | None = None) -> dict[int, Annulment]:
+    """The holds of which nobody has decided; ``at``: as of that time (microseconds)."""
+    made = {each.id: each for each in annulments if at is None or each.made_at <= at}
+    return {id_: made[id_] for id_, state in holds(made.values()).items() if state == "undecided"}
+
+
+def spoken_of(annulments: Iterable[Annulment]) -> Predicates:
+    """What an operator has said something about, whatever it was: not the guard's to hold."""
+    made = list(annulments)
+    own = {id_ for id_, state in holds(made).items() if state in ("undecided", "withdrawn")}
+    return tuple(
+        each.predicate for each in made if each.predicate is not None and each.id not in own
+    )
+
+
 def is_annulled(event: Event, predicates: Predicates) -> bool:
     """Whether one of them covers the event."""
     return any(predicate.covers(event) for predicate in predicates)
+
+
+def held_by(event: Event, holds: Iterable[Annulment]) -> Annulment | None:
+    """The first of those holds that covers the event."""
+    for each in holds:
+        if each.predicate is not None and each.predicate.covers(event):
+            return each
+    return None

@@ -40,6 +40,7 @@ class Span(int):
 
 Count = Annotated[int, msgspec.Meta(ge=0)]
 AtLeastOne = Annotated[int, msgspec.Meta(ge=1)]
+Share = Annotated[float, msgspec.Meta(gt=0, le=1)]
 
 
 class Hard(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -164,6 +165,17 @@ class Leaving(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     header_button: Leaves
 
 
+class Guard(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Which hard bounces are a wave that looks like a provider's outage (see ``core.guard``)."""
+
+    at_least: AtLeastOne
+    times_usual: Annotated[float, msgspec.Meta(ge=0)]
+    usual_over: Span
+    share_failed: Share
+    share_delivered: Share
+    delivered_within: Span
+
+
 class ResponseRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One row of the table of responses; its rank is its place in the list."""
 
@@ -200,12 +212,13 @@ class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True, dict=True)
     leaving: Leaving
     retry: Retry
     responses: tuple[ResponseRule, ...]
+    guard: Guard | None = None
     statistics_days: AtLeastOne | None = None
 
     @functools.cached_property
     def revision(self) -> int:
-        """A fingerprint (63 bits) of everything the policy says: rows remember which they saw."""
-        said = repr(msgspec.structs.replace(self, name="")).encode()
+        """A fingerprint (63 bits) of all that decides a standing: rows remember which they saw."""
+        said = repr(msgspec.structs.replace(self, name="", guard=None)).encode()
         return int.from_bytes(hashlib.blake2b(said, digest_size=8).digest(), "big") >> 1
 
     @functools.cached_property

@@ -26,6 +26,9 @@ CHANNELS: Final[tuple[str, ...]] = get_args(Channel)
 Where = tuple[str, ...]
 """A key with the tables that it is in."""
 
+_OPTIONAL: Final = {(field.name,) for field in msgspec.structs.fields(Policy) if not field.required}
+"""Whole tables that a policy may do without."""
+
 
 class BadPolicy(ValueError):
     """A policy file that cannot be used: in which line, at which key, and what was expected."""
@@ -107,7 +110,7 @@ def _over(below: dict[str, Any], above: Mapping[str, Any], where: Where = ()) ->
     merged = dict(below)
     for key, value in above.items():
         under = below.get(key)
-        if value == OFF and not isinstance(under, str | None):
+        if value == OFF and not (isinstance(under, str | None) or (*where, key) in _OPTIONAL):
             raise _Wrong((*where, key), f"{under!r} cannot be switched off")
         if value == OFF:
             merged.pop(key, None)

@@ -7,19 +7,17 @@ interrupted, the worker's clock goes on with it.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
-from functools import partial
+from collections.abc import Callable, Iterator
 from typing import Final
 
 import msgspec
 from django.db import connection, transaction
-from django.db.backends.utils import CursorWrapper
 
-from goodstanding.core.annulments import Annulment, Predicate, standing
+from goodstanding.core.annulments import Annulment, Predicate, about, standing
 from goodstanding.core.categories import CATEGORIES
-from goodstanding.ledger import annulments, lookup, models, rereading
+from goodstanding.ledger import annulments, bulk, failing, lookup, models, rereading
 from goodstanding.ledger.acts import NotAllowed, reasoned
-from goodstanding.ledger.failing import WINDOW, failures
+from goodstanding.ledger.failing import FAILURE, WINDOW
 from goodstanding.ledger.rebuilding import Named, fold_anew, narrow
 
 BATCH: Final = 500
@@ -41,12 +39,12 @@ class Touched(msgspec.Struct):
 
     def add(self, window: _Window) -> None:
         """Count what is found there, too."""
-        self.failures += window.failures.total()
-        self.addresses += len(window.failures)
+        self.failures += window.failures
+        self.addresses += len(window.addresses)
 
 
 Progress = Callable[[int], None]
-"""Told how many addresses have been looked through."""
+"""Told how many failures have been looked through."""
 
 
 def annul(predicate: Predicate, *, why: str, by: str, now: int) -> int:
@@ -85,6 +83,11 @@ def undo(annulment: int, *, why: str, by: str, now: int) -> int:
         made = annulments.every(cursor)
     if annulment not in {each.id for each in made}:
         raise NotAllowed(f"There is no annulment {annulment}.")
+    for each in made:
+        if each.id == annulment and each.upholds is not None:
+            raise NotAllowed(
+                f"{annulment} says that the hold {each.upholds} stays: undo that one itself."
+            )
     if annulment not in standing(made):
         raise NotAllowed(f"The annulment {annulment} is undone already.")
     return _made(models.Annulment(made_at=now, undoes_id=annulment, why=reasoned(why), by=by))
@@ -93,7 +96,7 @@ def undo(annulment: int, *, why: str, by: str, now: int) -> int:
 def touched(predicate: Predicate, progress: Progress | None = None) -> Touched:
     """What such an annulment would touch, without making it; nothing is said of statuses."""
     found = Touched()
-    for window in _windows(_covered(predicate), progress):
+    for window in _windows(predicate, progress):
         found.add(window)
     return found
 
@@ -105,18 +108,38 @@ def apply(
 
     ``named``: where a few of those that change are to be named.
     """
-    with connection.cursor() as cursor:
-        about = _about({each.id: each for each in annulments.every(cursor)}, annulment)
-    among = partial(rereading.touched, about.id)
+    one = _about(annulment)
     found = Touched()
-    for window in _windows(_covered(about.predicate) if about.predicate else among, progress):
+    windows = _windows(one.predicate, progress) if one.predicate else _reread(one.id, progress)
+    for window in windows:
         found.add(window)
-        ids = sorted(window.failures)
+        ids = sorted(window.addresses)
         for start in range(0, len(ids), BATCH):
             found.changed += fold_anew(ids[start : start + BATCH], now, named)
+            bulk.give_way()
         narrow(window.mailings)
     models.Annulment.objects.filter(pk=annulment).update(is_applied=True)
     return found
+
+
+def to_look_through(predicate: Predicate) -> int:
+    """How many failures there are in its time."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT count(*) FROM ledger_event e"
+            f" WHERE {FAILURE} AND e.occurred_at BETWEEN %s AND %s",
+            [predicate.since, predicate.until],
+        )
+        return int(cursor.fetchone()[0])
+
+
+def to_apply(annulment: int) -> int:
+    """What ``apply`` tells of its progress comes to that."""
+    one = _about(annulment)
+    if one.predicate is not None:
+        return to_look_through(one.predicate)
+    with connection.cursor() as cursor:
+        return lookup.last_address(cursor)
 
 
 def finish(now: int) -> bool:
@@ -131,53 +154,62 @@ def finish(now: int) -> bool:
 
 def _made(row: models.Annulment) -> int:
     with transaction.atomic(), connection.cursor() as cursor:
-        if connection.vendor == "postgresql":
-            # Whoever looked before it was there has stored by then what must be folded anew.
-            cursor.execute("SET LOCAL lock_timeout = '60s'")
-            cursor.execute("LOCK TABLE ledger_annulment IN ACCESS EXCLUSIVE MODE")
+        annulments.alone(cursor)
         row.save(force_insert=True)
     return int(row.pk)
 
 
-def _about(made: dict[int, Annulment], annulment: int) -> Annulment:
-    """What it undoes in the end, or itself."""
-    each = made[annulment]
-    while each.undoes is not None:
-        each = made[each.undoes]
-    return each
+def _about(annulment: int) -> Annulment:
+    with connection.cursor() as cursor:
+        made = {each.id: each for each in annulments.every(cursor)}
+    return about(made[annulment], made)
 
 
 class _Window(msgspec.Struct):
-    """What is found among some addresses: their failures, counted, and the mailings of those."""
+    """What is found among some failures: how many, of which addresses, and their mailings.
 
-    failures: Counter[int] = msgspec.field(default_factory=Counter)
+    ``addresses``: those that no window before had.
+    """
+
+    failures: int = 0
+    addresses: set[int] = msgspec.field(default_factory=set)
     mailings: set[int] = msgspec.field(default_factory=set)
 
+    def add(self, address: int, mailing: int | None) -> None:
+        """Count one more failure."""
+        self.failures += 1
+        self.addresses.add(address)
+        if mailing is not None:
+            self.mailings.add(mailing)
 
-_Found = Callable[[CursorWrapper, int], Iterable[tuple[int, int | None]]]
-"""Finds failures of the window after an address: the ids of their addresses and mailings."""
 
-
-def _covered(predicate: Predicate) -> _Found:
-    """Finds those that it covers."""
-
-    def find(cursor: CursorWrapper, after: int) -> Iterator[tuple[int, int | None]]:
+def _windows(predicate: Predicate, progress: Progress | None) -> Iterator[_Window]:
+    """What it covers."""
+    seen: set[int] = set()
+    after = failing.first(predicate)
+    with connection.cursor() as cursor:
         rereads = annulments.holding(cursor).rereads
-        for failure in failures(cursor, predicate, after, rereads):
-            yield failure.address, failure.mailing
+        while page := failing.next_ones(cursor, after, predicate.until, rereads):
+            window = _Window()
+            for failure in page:
+                if predicate.covers(failure.event):
+                    window.add(failure.address, failure.mailing)
+            window.addresses -= seen
+            seen |= window.addresses
+            yield window
+            if progress is not None:
+                progress(len(page))
+            after = page[-1].place
 
-    return find
 
-
-def _windows(find: _Found, progress: Progress | None) -> Iterator[_Window]:
+def _reread(number: int, progress: Progress | None) -> Iterator[_Window]:
+    """What that reread reads."""
     with connection.cursor() as cursor:
         last = lookup.last_address(cursor)
         for after in range(0, last, WINDOW):
             window = _Window()
-            for address, mailing in find(cursor, after):
-                window.failures[address] += 1
-                if mailing is not None:
-                    window.mailings.add(mailing)
+            for address, mailing in rereading.touched(number, cursor, after):
+                window.add(address, mailing)
             yield window
             if progress is not None:
                 progress(min(WINDOW, last - after))

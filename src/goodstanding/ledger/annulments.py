@@ -10,7 +10,7 @@ from django.db import connection
 from django.db.backends.utils import CursorWrapper
 
 from goodstanding.core import annulments
-from goodstanding.core.annulments import Annulment, Holding, Predicate, Predicates
+from goodstanding.core.annulments import Annulment, Holding, Predicate, Predicates, State
 from goodstanding.core.events import Event
 from goodstanding.ledger import bulk
 from goodstanding.ledger.readings import READING
@@ -19,18 +19,20 @@ from goodstanding.ledger.readings import READING
 def every(cursor: CursorWrapper) -> list[Annulment]:
     """All that were ever made, in order."""
     cursor.execute(
-        "SELECT id, made_at, undoes_id, is_reread, since, until, provider, domain, category, rule"
-        " FROM ledger_annulment ORDER BY id"
+        "SELECT id, made_at, undoes_id, upholds_id, is_hold, is_reread, since, until, provider,"
+        " domain, category, rule FROM ledger_annulment ORDER BY id"
     )
     return [
         Annulment(
-            id_,
-            made_at,
-            undoes,
-            Predicate(*predicate) if undoes is None and not is_reread else None,
-            bool(is_reread),
+            id=row[0],
+            made_at=row[1],
+            undoes=row[2],
+            upholds=row[3],
+            by_guard=bool(row[4]),
+            is_reread=bool(row[5]),
+            predicate=Predicate(*row[6:]) if row[6] is not None else None,
         )
-        for id_, made_at, undoes, is_reread, *predicate in cursor.fetchall()
+        for row in cursor.fetchall()
     ]
 
 
@@ -44,11 +46,32 @@ def holding(cursor: CursorWrapper, at: int | None = None) -> Holding:
     return annulments.holding(every(cursor), at)
 
 
+def holds() -> Mapping[int, State]:
+    """The states of the incident guard's holds, by their ids."""
+    with connection.cursor() as cursor:
+        return annulments.holds(every(cursor))
+
+
+def undecided(cursor: CursorWrapper, at: int | None = None) -> Mapping[int, Annulment]:
+    """The holds of which nobody has decided; ``at``: as of that time (microseconds)."""
+    return annulments.undecided(every(cursor), at)
+
+
+def alone(cursor: CursorWrapper) -> None:
+    """Until the transaction ends, let nobody look at them, for what is about to be written.
+
+    Whoever looked before it was there has stored by then what must be folded anew.
+    """
+    if connection.vendor == "postgresql":
+        cursor.execute("SET LOCAL lock_timeout = '60s'")
+        cursor.execute("LOCK TABLE ledger_annulment IN ACCESS EXCLUSIVE MODE")
+
+
 def by_id() -> Mapping[int, Annulment]:
-    """What holds at present and is no undoing, with its ids."""
+    """What holds at present, and says so of itself and not of another, with its ids."""
     with connection.cursor() as cursor:
         found = annulments.standing(every(cursor))
-    return {id_: each for id_, each in found.items() if each.undoes is None}
+    return {id_: each for id_, each in found.items() if each.undoes is each.upholds is None}
 
 
 class Reread(msgspec.Struct, frozen=True):

@@ -6,9 +6,14 @@ mailings and deliveries is derived: ``fold`` writes it and ``rebuild`` can make 
 
 from __future__ import annotations
 
+from typing import Final
+
 from django.db import models
 
+from goodstanding.core.events import KINDS
 from goodstanding.core.memory import SLOTS
+
+FAILURES: Final = tuple(name for name, kind in KINDS.items() if kind.failure)
 
 
 class Address(models.Model):
@@ -151,6 +156,16 @@ class Event(models.Model):
     topic = models.CharField(max_length=100, null=True)
     detail = models.TextField(db_default="{}")
 
+    class Meta:
+        indexes = [
+            # Annulments and the guard look for failures of a time.
+            models.Index(
+                fields=["occurred_at"],
+                name="ledger_event_failure",
+                condition=models.Q(kind__in=FAILURES),
+            )
+        ]
+
 
 class Change(models.Model):
     """A standing or a response that became another: for whoever wants to react.
@@ -174,10 +189,14 @@ class Annulment(models.Model):
     named here.
 
     Never changed once it is made, but for ``is_applied``: whoever it touches has been folded anew.
+    What the incident guard made (``is_hold``) it alone moves with the wave, until an operator has
+    decided; ``saw`` is what it saw, in JSON. With ``upholds`` it is the operator's word that a hold
+    stays, and annuls nothing itself.
     """
 
     made_at = models.BigIntegerField()
     undoes = models.ForeignKey("self", on_delete=models.PROTECT, null=True)
+    upholds = models.ForeignKey("self", on_delete=models.PROTECT, null=True, related_name="+")
     since = models.BigIntegerField(null=True)
     until = models.BigIntegerField(null=True)
     provider = models.CharField(max_length=255, null=True)
@@ -186,6 +205,8 @@ class Annulment(models.Model):
     rule = models.CharField(max_length=100, null=True)
     why = models.CharField(max_length=2_000)
     by = models.CharField(max_length=200)
+    is_hold = models.BooleanField(db_default=False)
+    saw = models.TextField(null=True)
     is_applied = models.BooleanField(db_default=False)
     is_reread = models.BooleanField(db_default=False)
 
@@ -203,6 +224,44 @@ class Reading(models.Model):
     key = models.CharField(max_length=200)
     annulment = models.ForeignKey(Annulment, on_delete=models.PROTECT, db_index=False)
     detail = models.TextField()
+
+
+class _Traffic(models.Model):
+    """How much was sent, delivered and came back hard in an hour (since 1970) at one place.
+
+    ``what``: ``domain``, a recipient's; ``provider``; ``own``, a domain where no other provider was
+    recorded, which counts as both; ``all``, all of these together.
+    """
+
+    channel = models.CharField(max_length=8)
+    what = models.CharField(max_length=8)
+    name = models.CharField(max_length=255)
+    hour = models.IntegerField()
+    sent = models.IntegerField()
+    delivered = models.IntegerField()
+    failed = models.IntegerField()
+
+    class Meta:
+        abstract = True
+
+
+class Traffic(_Traffic):
+    """What the incident guard has looked at."""
+
+    pk = models.CompositePrimaryKey("channel", "what", "name", "hour")
+
+    class Meta:
+        indexes = [
+            models.Index(
+                fields=["hour"],
+                name="ledger_traffic_failed",
+                condition=models.Q(failed__gt=0),
+            )
+        ]
+
+
+class TrafficNews(_Traffic):
+    """What was recorded since: to be added."""
 
 
 class MailingTally(models.Model):

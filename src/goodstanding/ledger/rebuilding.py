@@ -15,7 +15,7 @@ from goodstanding.core import memory
 from goodstanding.core.addresses import Address, Channel
 from goodstanding.core.annulments import Holding, is_annulled
 from goodstanding.core.events import Event
-from goodstanding.ledger import accounts, annulments, bulk
+from goodstanding.ledger import accounts, annulments, bulk, traffic
 from goodstanding.ledger.accounts import Account
 from goodstanding.ledger.annulments import Readings, as_read
 from goodstanding.ledger.policy import active_policy
@@ -59,6 +59,7 @@ def rebuild(
     with transaction.atomic(), connection.cursor() as cursor:
         differences.extend(_tallies(cursor, repair=not verify))
         differences.extend(_spans(cursor, repair=not verify))
+        differences.extend(_traffic(cursor, repair=not verify))
     return differences
 
 
@@ -224,6 +225,13 @@ def _tallies(cursor: CursorWrapper, *, repair: bool) -> Iterator[Difference]:
         counted[0].subtract(stored[0])
         counted[1].subtract(stored[1])
         accounts.add_to_tallies(cursor, *counted)
+
+
+def _traffic(cursor: CursorWrapper, *, repair: bool) -> Iterator[Difference]:
+    """Where what the incident guard counts is not what the events say."""
+    for *place, sent, delivered, failed in traffic.differences(cursor, repair=repair):
+        missing = f"{sent} sent, {delivered} delivered, {failed} failed"
+        yield Difference(f"traffic {tuple(place)}", "as counted", f"{missing} more")
 
 
 def narrow(mailings: Collection[int]) -> None:

@@ -15,7 +15,7 @@ from goodstanding.core.annulments import is_annulled
 from goodstanding.core.categories import CATEGORIES
 from goodstanding.core.events import KINDS, Event, key_of, not_ahead
 from goodstanding.core.gate import ORDER, PURPOSE_ORDER, PURPOSES
-from goodstanding.ledger import accounts, annulments, bulk, models
+from goodstanding.ledger import accounts, annulments, bulk, models, traffic
 from goodstanding.ledger.accounts import Account, Mailing, MailingFacts, Row
 from goodstanding.ledger.collecting import uncollected
 from goodstanding.ledger.policy import active_policy
@@ -194,6 +194,7 @@ def _record(cursor: CursorWrapper, heard: list[_Heard], now: int, recorded: Reco
     annulled = annulments.in_force(cursor) if failed else ()
     stored = []
     said = []
+    news = traffic.News()
     for each, row in zip(fresh, placed, strict=True):
         if row is _NOWHERE:
             continue
@@ -202,6 +203,7 @@ def _record(cursor: CursorWrapper, heard: list[_Heard], now: int, recorded: Reco
         account = loaded[ids[event.address]]
         if not is_annulled(event, annulled):
             hear(account, row, event, each.key)
+        news.hear(event)
         delivery = row.id if row is not None else None
         if KINDS[event.kind].starts:
             said.append((now, account.id, delivery, "", event.kind, each.key))
@@ -220,6 +222,7 @@ def _record(cursor: CursorWrapper, heard: list[_Heard], now: int, recorded: Reco
         )
     recorded.stored += len(stored) - recorded.words
     EVENTS.insert(cursor, stored)
+    news.write(cursor)
     accounts.settle(cursor, loaded.values(), active_policy(), now, facts=raised, said=said)
 
 

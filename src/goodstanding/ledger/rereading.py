@@ -22,7 +22,7 @@ from goodstanding.core.annulments import Predicate
 from goodstanding.core.memory import category_of, disposition_of
 from goodstanding.ledger import annulments, bulk, lookup, models, readings
 from goodstanding.ledger.acts import reasoned
-from goodstanding.ledger.failing import WINDOW, failures
+from goodstanding.ledger.failing import WINDOW, of_addresses
 
 READINGS: Final = bulk.Table(models.Reading, ("address_id", "key", "annulment_id", "detail"))
 
@@ -89,7 +89,7 @@ def windows(which: Predicate, progress: Callable[[int], None] | None = None) -> 
         last = lookup.last_address(cursor)
         for after in range(0, last, WINDOW):
             window = Window()
-            for failure in failures(cursor, which, after, rereads):
+            for failure in of_addresses(cursor, which, after, rereads):
                 reading = readings.again(failure.event)
                 if reading is None:
                     continue

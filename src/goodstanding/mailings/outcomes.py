@@ -19,7 +19,8 @@ def judge(claim: Claim, handover: Handover, policy: Policy, now: int, lane: Lane
     said = _said(handover, claim)
     match handover.outcome:
         case "accepted":
-            events = [_event("sent", claim, now, {**said, "reports": lane.reports})]
+            taken = {**said, **_taken_by(claim), "reports": lane.reports}
+            events = [_event("sent", claim, now, taken)]
             if lane.direct:
                 events.append(_event("delivered", claim, now, said))
             return Outcome(claim, tuple(events))
@@ -103,6 +104,12 @@ def _provider(claim: Claim) -> str | None:
     """Who takes the address's mail, where that is known: by the domain's mail hosts."""
     name = claim.lot.provider_name
     return name if name != OTHERS else None
+
+
+def _taken_by(claim: Claim) -> dict[str, str]:
+    """The provider that took it, where the address's domain does not say."""
+    name = _provider(claim)
+    return {} if name in (None, claim.address.value.rpartition("@")[2]) else {"provider": str(name)}
 
 
 def _retry_at(

@@ -156,6 +156,15 @@ class Migration(migrations.Migration):
                     ),
                 ),
             ],
+            options={
+                "indexes": [
+                    models.Index(
+                        condition=models.Q(("kind__in", ("deferred", "bounced", "undelivered"))),
+                        fields=["occurred_at"],
+                        name="ledger_event_failure",
+                    )
+                ],
+            },
         ),
         migrations.CreateModel(
             name="Link",
@@ -378,6 +387,8 @@ class Migration(migrations.Migration):
                 ("rule", models.CharField(max_length=100, null=True)),
                 ("why", models.CharField(max_length=2000)),
                 ("by", models.CharField(max_length=200)),
+                ("is_hold", models.BooleanField(db_default=False)),
+                ("saw", models.TextField(null=True)),
                 ("is_applied", models.BooleanField(db_default=False)),
                 ("is_reread", models.BooleanField(db_default=False)),
                 (
@@ -388,6 +399,67 @@ class Migration(migrations.Migration):
                         to="ledger.annulment",
                     ),
                 ),
+                (
+                    "upholds",
+                    models.ForeignKey(
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to="ledger.annulment",
+                    ),
+                ),
+            ],
+        ),
+        migrations.CreateModel(
+            name="Traffic",
+            fields=[
+                (
+                    "pk",
+                    models.CompositePrimaryKey(
+                        "channel",
+                        "what",
+                        "name",
+                        "hour",
+                        blank=True,
+                        editable=False,
+                        primary_key=True,
+                        serialize=False,
+                    ),
+                ),
+                ("channel", models.CharField(max_length=8)),
+                ("what", models.CharField(max_length=8)),
+                ("name", models.CharField(max_length=255)),
+                ("hour", models.IntegerField()),
+                ("sent", models.IntegerField()),
+                ("delivered", models.IntegerField()),
+                ("failed", models.IntegerField()),
+            ],
+            options={
+                "indexes": [
+                    models.Index(
+                        condition=models.Q(("failed__gt", 0)),
+                        fields=["hour"],
+                        name="ledger_traffic_failed",
+                    )
+                ],
+            },
+        ),
+        migrations.CreateModel(
+            name="TrafficNews",
+            fields=[
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("channel", models.CharField(max_length=8)),
+                ("what", models.CharField(max_length=8)),
+                ("name", models.CharField(max_length=255)),
+                ("hour", models.IntegerField()),
+                ("sent", models.IntegerField()),
+                ("delivered", models.IntegerField()),
+                ("failed", models.IntegerField()),
             ],
         ),
         migrations.CreateModel(
