@@ -15,6 +15,8 @@ from goodstanding.bounces.rulebook import Rule, rulebook
 from goodstanding.core.categories import CATEGORIES, Disposition
 
 _VAGUE: Final = 20  # a priority up to here says less than other texts may
+_PLAIN: Final = 70  # from here on a rule names one cause that no waiting would mend
+_WAITED_FOR: Final = {"network_error", "undetermined"}
 
 
 class Verdict(msgspec.Struct, frozen=True):
@@ -67,9 +69,17 @@ def classify(
         return Verdict("undetermined", CATEGORIES["undetermined"].disposition, None, None, provider)
     # Among equals the longest words; a code has none.
     ranked.sort(key=lambda one: (one.rank, len(one.words or "")), reverse=True)
-    best = ranked[0]
+    best = _given_up(ranked) or ranked[0]
     second = next((one for one in ranked if one.category != best.category), None)
     return Verdict(best.category, _disposition(best, second), best.name, best.words, provider)
+
+
+def _given_up(ranked: list[_Candidate]) -> _Candidate | None:
+    """That it was tried for too long, where the best is only what stood in the way each time."""
+    best = ranked[0]
+    if best.category not in _WAITED_FOR and best.rank[1] > _VAGUE + 10 or best.rank >= (False, _PLAIN):
+        return None
+    return next((one for one in ranked if one.category == "timed_out"), None)
 
 
 def says_something(text: str) -> bool:

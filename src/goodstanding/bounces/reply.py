@@ -20,7 +20,7 @@ _STATUS: Final = re.compile(r"(?<![\d.])([245]\.\d{1,3}\.\d{1,3})(?![\d.]*\d)")
 
 _QUOTED: Final = re.compile(
     r"(?:\bsaid:?|\]:|response was:?|server returned was:?|error_code ?:|<<<|responded with:?"
-    r"|error '?|after (?:end of data|initial connection|(?:rcpt to|mail from|.?helo)[^\n]{0,120}):)"
+    r"|error '?|message: ?\[|<(?=[45]\d\d [45]\.\d)|after (?:end of data|initial connection|(?:rcpt to|mail from|.?helo)[^\n]{0,120}):)"
     r"\s*"
     r"((?:[45]\d\d[\s,-]|[45]\.\d\.\d).{3,2000})",
     re.IGNORECASE | re.DOTALL,
