@@ -68,8 +68,9 @@ PROBE = (
     REPORT
     + """
 import json, os, resource, sys, time
-from goodstanding.bounces import read
+from goodstanding.bounces import read, read_reply
 read(R + DSN)
+read_reply("550 user unknown")
 for name, expression in json.loads(sys.argv[1]).items():
     sys.stdout.flush()
     if os.fork() == 0:

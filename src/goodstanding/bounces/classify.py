@@ -15,8 +15,8 @@ from goodstanding.bounces.rulebook import Rule, rulebook
 from goodstanding.core.categories import CATEGORIES, Disposition
 
 _VAGUE: Final = 20  # a priority up to here says less than other texts may
-_PLAIN: Final = 70  # from here on a rule names one cause that no waiting would mend
-_WAITED_FOR: Final = {"network_error", "undetermined"}
+_PLAIN: Final = 60  # a priority from here on names a cause by more than a failed connection
+_SAYS_NOTHING: Final = 10  # a priority up to here only says "other or undefined"
 
 
 class Verdict(msgspec.Struct, frozen=True):
@@ -47,11 +47,12 @@ def classify(
     host: str | None = None,
     recipient: str | None = None,
     reporter: str | None = None,
+    delayed: bool = False,
 ) -> Verdict:
     """Decide by the first of ``texts`` that a rule knows, else by the codes.
 
     What a known provider means outranks the words, the words outrank the codes; a vague word does
-    not outrank a code that says more.
+    not outrank a code that says more. A delay (``delayed``) without a reason is that of time.
     """
     provider = provider or providers.by_host(host)
     ranked = _by_codes(status, code)
@@ -66,18 +67,23 @@ def classify(
     if provider is not None:
         ranked += _by_provider(provider, status, code)
     if not ranked:
-        return Verdict("undetermined", CATEGORIES["undetermined"].disposition, None, None, provider)
+        category = "timed_out" if delayed else "undetermined"
+        return Verdict(category, CATEGORIES[category].disposition, None, None, provider)
     # Among equals the longest words; a code has none.
     ranked.sort(key=lambda one: (one.rank, len(one.words or "")), reverse=True)
-    best = _given_up(ranked) or ranked[0]
+    best = _given_up(ranked, status, delayed=delayed) or ranked[0]
     second = next((one for one in ranked if one.category != best.category), None)
     return Verdict(best.category, _disposition(best, second), best.name, best.words, provider)
 
 
-def _given_up(ranked: list[_Candidate]) -> _Candidate | None:
-    """That it was tried for too long, where the best is only what stood in the way each time."""
+def _given_up(ranked: list[_Candidate], status: str | None, *, delayed: bool) -> _Candidate | None:
+    """That the time was up, where all else that was said is that it did not work so far."""
     best = ranked[0]
-    if best.category not in _WAITED_FOR and best.rank[1] > _VAGUE + 10 or best.rank >= (False, _PLAIN):
+    if delayed and best.rank <= (False, _SAYS_NOTHING):
+        return _Candidate((False, 0), "delayed", "timed_out", None)
+    if status is None or not status.endswith(".4.7"):
+        return None
+    if best.category != "network_error" or best.rank >= (False, _PLAIN):
         return None
     return next((one for one in ranked if one.category == "timed_out"), None)
 

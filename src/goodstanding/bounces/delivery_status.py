@@ -44,7 +44,8 @@ def extract(contents: list[str], notice: str) -> list[Said]:
     everyone = [said.recipient for said in found if said.recipient]
     alone = len(set(everyone)) < 2
     for said in found:
-        said.context = [notice] if alone else [_near(notice, said, everyone)]
+        near = _near(notice, said, everyone)
+        said.context = ([near, notice] if near else [notice]) if alone else [near]
     return found
 
 

@@ -15,6 +15,7 @@ from goodstanding.bounces import (
 )
 from goodstanding.bounces.classify import classify, says_something
 from goodstanding.bounces.guard import guard
+from goodstanding.bounces.mbox import mails
 from goodstanding.bounces.parse import parse
 from goodstanding.bounces.reply import is_generic, quoted, take_apart
 from goodstanding.bounces.report import Kind, Reading, Report
@@ -25,12 +26,17 @@ from goodstanding.bounces.view import View, view
 _UNSUBSCRIBE_TO: Final = re.compile(
     r"(?:^|[<\s,+=_.-])(?:un-?subscribe|opt-?out|leave|remove)[+=_.@-]", re.IGNORECASE
 )
+_CLEAR: Final = 2  # the weight from which on a notice of failure is rather one of another kind
+_AFTER_DATA: Final = re.compile(r"(?:in reply to|after) end of data", re.IGNORECASE)
 _AGGREGATE: Final = re.compile(r"\s*report[ -]domain:", re.IGNORECASE)
 
 
 def read(message: bytes) -> list[Report]:
-    """The reports in ``message``, one for each recipient; none for plain mail. Never raises."""
-    return list(read_mail(message).reports)
+    """The reports in ``message``, one for each recipient; none for plain mail. Never raises.
+
+    Of several mails in one, as mbox files hold them, the reports of all.
+    """
+    return [report for mail in mails(message) for report in read_mail(mail).reports]
 
 
 def read_mail(message: bytes) -> Reading:
@@ -56,10 +62,13 @@ def _reports(seen: View, subject: str) -> list[Report]:
     if found or complaints:
         return [*complaints, *(_classified(said) for said in found)]
     heard = signals(seen, subject)
-    if heard.enough("bounce") and (found := _told(seen, heard)):
+    if heard.enough("bounce"):
+        found = _told(seen, heard)
+        if not any(said.recipient for said in found) and (wrapped := _wrapped(seen)):
+            return wrapped
         return [_classified(said) for said in found]
     if _asks_to_leave(seen, heard):
-        return [_about_sender(seen, "unsubscribe_request")]
+        return [_about_sender(seen, "unsubscribe_request", feedback_type="opt-out")]
     if heard.enough("challenge"):
         return [_about_sender(seen, "challenge")]
     if heard.enough("auto_reply"):
@@ -90,10 +99,23 @@ def _told(seen: View, heard: Signals) -> list[Said]:
             Said(recipient=one, context=[seen.notice])
             for one in text.addresses(seen.original.get("to", "")[:2000], 1)
         ] or [Said(context=[seen.notice])]
-    if heard.weights.get("delayed", 0) >= 2:
-        for said in found:
-            said.kind = "delayed"
+    kind: Kind = "bounce"
+    if heard.weights.get("delayed", 0) >= _CLEAR:
+        kind = "delayed"
+    elif heard.weights.get("delivered", 0) >= _CLEAR:
+        kind = "delivered"
+    for said in found:
+        said.kind = kind
     return found
+
+
+def _wrapped(seen: View) -> list[Report]:
+    """The reports in a report that a daemon put, as text, into a notice of its own."""
+    if not seen.behind:
+        return []
+    inner = view(parse(guard(seen.behind.encode("utf-8", "replace"))))
+    inner.behind = ""
+    return _reports(inner, text.header(inner.first("subject")))
 
 
 def _classified(said: Said) -> Report:
@@ -110,7 +132,8 @@ def _classified(said: Said) -> Report:
             break
         around = take_apart(quoted(wider) or wider)
         code = around.code
-        status = status or around.status
+        if is_generic(status):
+            status = around.status or status
     words = reply.text or " ".join(" ".join(said.context[:1]).split())
     report = Report(
         kind=said.kind,
@@ -125,13 +148,18 @@ def _classified(said: Said) -> Report:
     if said.kind not in ("bounce", "delayed"):
         return report
     own = [heard] if heard and says_something(heard) else [heard, reply.text, *said.context]
+    own = [one for one in own if one]
+    if own and any(_AFTER_DATA.search(wider) for wider in said.context):
+        # Whoever refuses a recipient only then has accepted them before.
+        own[0] += " (after end of data)"
     verdict = classify(
-        [one for one in own if one],
+        own,
         status=status,
         code=code,
         host=said.host,
         recipient=said.recipient,
         reporter=said.reporter,
+        delayed=said.kind == "delayed",
     )
     return Report(
         kind=report.kind,
@@ -155,11 +183,12 @@ def _asks_to_leave(seen: View, heard: Signals) -> bool:
     return _UNSUBSCRIBE_TO.search(seen.first("to")[:1000]) is not None and not seen.first("list-id")
 
 
-def _about_sender(seen: View, kind: Kind) -> Report:
+def _about_sender(seen: View, kind: Kind, *, feedback_type: str | None = None) -> Report:
     sender = text.addresses(seen.first("from")[:1000])
     return Report(
         kind=kind,
         recipient=sender[-1] if sender else None,
         text=" ".join(seen.notice.split())[: text.SAID] or None,
         provider=providers.by_recipient(sender[-1]) if sender else None,
+        feedback_type=feedback_type,
     )

@@ -10,6 +10,7 @@ from functools import lru_cache
 import hyperscan
 import msgspec
 
+from goodstanding.bounces import compiled
 from goodstanding.bounces.rulebook import Provider, Rule, Signal, rulebook
 
 Entry = Rule | Provider | Signal
@@ -51,14 +52,7 @@ class Matcher:
 
     def __init__(self, entries: Sequence[Entry]) -> None:
         self._patterns = [(entry, pattern) for entry in entries for pattern in entry.patterns]
-        self._database = hyperscan.Database(mode=hyperscan.HS_MODE_BLOCK)
-        self._database.compile(
-            expressions=[pattern.encode() for _, pattern in self._patterns],
-            ids=list(range(len(self._patterns))),
-            elements=len(self._patterns),
-            # The first end of each pattern is all that is needed; starts would cost much more.
-            flags=[hyperscan.HS_FLAG_SINGLEMATCH] * len(self._patterns),
-        )
+        self._database = compiled.database([pattern.encode() for _, pattern in self._patterns])
         self._local = threading.local()
 
     def scan(self, folded: bytes) -> list[Hit]:

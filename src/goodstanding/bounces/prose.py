@@ -33,9 +33,12 @@ _VERDICT: Final = re.compile(
 )
 _TALKING: Final = re.compile(r"[ \t.]*while talking to ", re.IGNORECASE)
 _SENTENCE: Final = re.compile(
-    r"(?:\bto|\bfor|recipients?|user|userid|address(?:es)?|mailbox|account|user name)"
+    r"(?:\bto|\bfor|recipients?|user|userid|address(?:es)?|mailbox|account|user name|list)"
     rf"[ \t]*:?[ \t]*[\"'<(]?({ADDRESS})",
     re.IGNORECASE,
+)
+_SERVICE: Final = re.compile(
+    r"[^\s@]*[-._+](?:ctl|request|help|owner|admin|(?:un)?subscribe)@", re.IGNORECASE
 )
 _NOBODY: Final = re.compile(
     r"(?:postmaster|mailer-daemon|abuse|support|help|no-?reply)@", re.IGNORECASE
@@ -49,12 +52,19 @@ def extract(notice: str, own: set[str], failed: list[str]) -> list[Said]:
     as failed.
     """
     sections = _sections(notice, own - {one.lower() for one in failed})
+    if sections and all(_SERVICE.match(one) for one in sections):
+        # A list's own addresses, told so that one may ask there.
+        named = [one for one in _in_sentences(notice, own) if not _SERVICE.match(one)]
+        sections = dict.fromkeys(named, "") or sections
     if not sections:
         sections = dict.fromkeys(failed or _in_sentences(notice, own), "")
-    return [
-        Said(recipient=recipient, text=_trim(text), context=[notice])
-        for recipient, text in list(sections.items())[:RECIPIENTS]
-    ]
+    told: list[Said] = []
+    for recipient, text in list(sections.items())[:RECIPIENTS]:
+        # What stands below another recipient is about that one.
+        own_alone = len(sections) > 1 and any(letter.isalpha() for letter in text)
+        context = [] if own_alone else [notice]
+        told.append(Said(recipient=recipient, text=_trim(text), context=context))
+    return told
 
 
 def _sections(notice: str, own: set[str]) -> dict[str, str]:

@@ -12,7 +12,7 @@ _LEAD: Final = re.compile(
 )
 _ANYWHERE: Final = re.compile(
     r"(?:(?:said|was|with|returned|response|replied|reason|error|message|code|status|:|\]|\)|<<<|>>>)\s*:?"
-    r"|^|\n)\s*\(?([245][0-5]\d)(?:[ -]+[245]\.\d{1,3}\.\d{1,3}|[ -](?=[^\d\s])|[ ]?\()",
+    r"|^|\n)\s*[('\[]?([245][0-5]\d)(?:[ -]+[245]\.\d{1,3}\.\d{1,3}|[ -](?=[^\d\s])|[ ]?\()",
     re.IGNORECASE,
 )
 _STATUS: Final = re.compile(r"(?<![\d.])([245]\.\d{1,3}\.\d{1,3})(?![\d.]*\d)")
@@ -24,6 +24,11 @@ _QUOTED: Final = re.compile(
     r"\s*"
     r"((?:[45]\d\d[\s,-]|[45]\.\d\.\d).{3,2000})",
     re.IGNORECASE | re.DOTALL,
+)
+
+
+_ANSWERED: Final = re.compile(
+    r"^<<< [45]\d\d[ -][^\n]*(?:\n<<< [45]\d\d[ -][^\n]*){0,20}", re.MULTILINE
 )
 
 
@@ -48,7 +53,11 @@ def take_apart(text: str) -> Reply:
 
 def quoted(text: str) -> str:
     """The reply of the remote server that ``text`` quotes, without the reporter's own words."""
-    found = _QUOTED.search(text[:8192])
+    text = text[:8192]
+    if answered := _ANSWERED.search(text):
+        # The last word of a dialogue; what the reporter adds stands on lines of its own.
+        return "\n".join(line.strip("< \t") for line in answered[0].split("\n"))
+    found = _QUOTED.search(text)
     return found[1] if found else ""
 
 

@@ -15,6 +15,10 @@ ENOUGH: Final = 3
 BODY: Final = 4000  # characters of the notice that are looked at
 
 _QUOTED: Final = re.compile(r"^[ \t]*>(?!>>)[^\n]*$", re.MULTILINE)
+_ANSWER: Final = re.compile(
+    r"^[ \t]*(?:[^\n]{0,80}: )?[45]\d\d(?: - |[ -])(?:[45]\.\d{1,3}\.\d{1,3}\b|[A-Za-z<#])",
+    re.MULTILINE,
+)
 _REPLY: Final = re.compile(r"\s*(?:re|aw|sv|antw)\s*:", re.IGNORECASE)
 
 
@@ -43,11 +47,13 @@ def signals(seen: View, subject: str) -> Signals:
     if weights.get("delayed"):
         weights["bounce"] += 1
     from_list = bool(seen.first("list-unsubscribe") or seen.first("list-id"))
-    if from_list and not sender:
+    if from_list and not sender and not seen.first("x-list-administrivia"):
         for kind in weights:
             weights[kind] -= ENOUGH
     if _REPLY.match(subject) and (seen.first("in-reply-to") or seen.first("references")):
         weights["bounce"] -= 2
+    if sender and weights["bounce"] < ENOUGH and _ANSWER.search(seen.notice[:BODY]):
+        weights["bounce"] += 1
     if not machine:
         # A person who writes about a bounce.
         weights["bounce"] = weights["delayed"] = 0

@@ -17,7 +17,8 @@ from goodstanding.bounces.part import Part
 BODY = 48 * 1024  # characters of a text part that are read
 SAID = 2000  # characters kept of what a server said
 
-ADDRESS: Final = r"[^\s<>()\[\],;:\"'@\\{}|*]{1,128}@[^\s<>()\[\],;:\"'@\\{}|*=/?&]{1,255}"
+_APART: Final = r"\s<>()\[\],;:\"'@\\{}|*：；，。、（）［］【】《》「」『』＜＞"
+ADDRESS: Final = rf"[^{_APART}]{{1,128}}@[^{_APART}=/?&]{{1,255}}"
 _ADDRESS: Final = re.compile(rf'(?:"[^"\n]{{1,64}}"@[\w.-]{{1,255}}|{ADDRESS})')
 _CHARSET: Final = re.compile(r"""charset\s*=\s*["']?([\w.:+-]{1,40})""", re.IGNORECASE)
 _ASCII_DOMAIN: Final = re.compile(r"(?:[a-z0-9-]+\.)+[a-z]{2,}(?=[^a-z0-9.-])", re.IGNORECASE)

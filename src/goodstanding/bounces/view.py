@@ -37,7 +37,8 @@ _HEADER_START: Final = re.compile(
 class View(msgspec.Struct):
     """``notice`` is the text meant for people, without the original; ``status`` and ``feedback``
     are the contents of the parts for machines; ``original`` the returned mail's headers,
-    ``inner_status`` the machine's report inside what is returned."""
+    ``inner_status`` the machine's report inside what is returned, ``behind`` the text that follows
+    the notice in its own part."""
 
     root: Part
     notice: str
@@ -46,6 +47,7 @@ class View(msgspec.Struct):
     feedback: list[str]
     original: dict[str, str]
     inner_status: list[str]
+    behind: str = ""
 
     def first(self, name: str) -> str:
         """The mail's own header ``name`` (lower case), first value."""
@@ -73,6 +75,7 @@ def view(root: Part) -> View:
     if begins:
         if not seen.original:
             seen.original = _headers_in(notice[begins.start() :])
+        seen.behind = notice[begins.start() : begins.start() + text.BODY]
         notice = notice[: begins.start()]
     seen.notice = notice[: text.BODY]
     return seen
