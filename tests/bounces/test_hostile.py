@@ -69,8 +69,10 @@ PROBE = (
     + """
 import json, os, resource, sys, time
 from goodstanding.bounces import read, read_reply
-read(R + DSN)
+# What is compiled or loaded once is not counted.
 read_reply("550 user unknown")
+read(b"From: MAILER-DAEMON@example.com\\n\\nunable to deliver")
+read(R + DSN)
 for name, expression in json.loads(sys.argv[1]).items():
     sys.stdout.flush()
     if os.fork() == 0:

@@ -29,13 +29,19 @@ class Verdict(msgspec.Struct, frozen=True):
     provider: str | None
 
 
-class _Candidate(msgspec.Struct, frozen=True):
-    """A rule, or a code, that would decide."""
+class _Candidate(msgspec.Struct, frozen=True, gc=False):
+    """A rule, or a code, that would decide; the rule's hit in the folded text."""
 
     rank: tuple[bool, int]  # by a provider's own meaning, priority
     name: str
     category: str
-    words: str | None
+    hit: Hit | None = None
+    folded: bytes = b""
+
+    @property
+    def words(self) -> str | None:
+        """What was matched; finding that costs more than all else."""
+        return words(self.hit, self.folded) if self.hit else None
 
 
 def classify(
@@ -69,18 +75,28 @@ def classify(
     if not ranked:
         category = "timed_out" if delayed else "undetermined"
         return Verdict(category, CATEGORIES[category].disposition, None, None, provider)
-    # Among equals the longest words; a code has none.
-    ranked.sort(key=lambda one: (one.rank, len(one.words or "")), reverse=True)
-    best = _given_up(ranked, status, delayed=delayed) or ranked[0]
+    ranked.sort(key=lambda one: one.rank, reverse=True)
+    best = _given_up(ranked, status, delayed=delayed) or _longest(ranked)
     second = next((one for one in ranked if one.category != best.category), None)
     return Verdict(best.category, _disposition(best, second), best.name, best.words, provider)
+
+
+def _longest(ranked: list[_Candidate]) -> _Candidate:
+    """Among those of the first rank the one of the longest words; a code has none."""
+    best = ranked[0]
+    if len(ranked) == 1 or ranked[1].rank < best.rank:
+        return best
+    first = [one for one in ranked if one.rank == best.rank]
+    if len({one.name for one in first}) == 1:
+        return best
+    return max(first, key=lambda one: len(one.words or ""))
 
 
 def _given_up(ranked: list[_Candidate], status: str | None, *, delayed: bool) -> _Candidate | None:
     """That the time was up, where all else that was said is that it did not work so far."""
     best = ranked[0]
     if delayed and best.rank <= (False, _SAYS_NOTHING):
-        return _Candidate((False, 0), "delayed", "timed_out", None)
+        return _Candidate((False, 0), "delayed", "timed_out")
     if status is None or not status.endswith(".4.7"):
         return None
     if best.category != "network_error" or best.rank >= (False, _PLAIN):
@@ -97,9 +113,7 @@ def _by_words(
     hits: Sequence[Hit], folded: bytes, status: str | None, code: str | None, provider: str | None
 ) -> list[_Candidate]:
     return [
-        _Candidate(
-            (bool(rule.provider), rule.priority), rule.name, rule.category, words(hit, folded)
-        )
+        _Candidate((bool(rule.provider), rule.priority), rule.name, rule.category, hit, folded)
         for hit in hits
         if isinstance(rule := hit.entry, Rule) and _holds(rule, status, code, provider)
     ]
@@ -107,7 +121,7 @@ def _by_words(
 
 def _by_provider(provider: str, status: str | None, code: str | None) -> list[_Candidate]:
     return [
-        _Candidate((True, rule.priority), rule.name, rule.category, None)
+        _Candidate((True, rule.priority), rule.name, rule.category)
         for rule in _wordless().get(provider, [])
         if _holds(rule, status, code, provider)
     ]
@@ -143,9 +157,9 @@ def _by_codes(status: str | None, code: str | None) -> list[_Candidate]:
         )
         if known is not None:
             rank = (False, known.priority)
-            found.append(_Candidate(rank, f"status {status}", known.category, None))
+            found.append(_Candidate(rank, f"status {status}", known.category))
     if code is not None and (basic := book.code.get(code)):
-        found.append(_Candidate((False, basic.priority), f"code {code}", basic.category, None))
+        found.append(_Candidate((False, basic.priority), f"code {code}", basic.category))
     return found
 
 

@@ -13,6 +13,7 @@ import platform
 import stat
 import tempfile
 from collections.abc import Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import Final
 
@@ -47,7 +48,7 @@ def _path(patterns: Sequence[bytes]) -> Path | None:
         folder = Path(root) if os.path.isabs(root) else Path.home() / ".cache"
     except RuntimeError:
         return None
-    made_by = f"{hyperscan.__version__} {platform.machine()} {platform.system()} {_processor()}"
+    made_by = f"{version('hyperscan')} {platform.machine()} {platform.system()} {_processor()}"
     digest = hashlib.blake2b(made_by.encode(), digest_size=12)
     for pattern in patterns:
         digest.update(pattern + b"\0")

@@ -12,6 +12,7 @@ from goodstanding.bounces.view import View
 _TYPE: Final = re.compile(r"[a-z-]+")
 _AUTHENTICATION: Final = {"auth-failure", "dmarc"}
 _RECIPIENTS: Final = ("original-rcpt-to", "removal-recipient", "x-original-rcpt-to")
+_OLD_FORM: Final = b"X-HmXmrOriginalRecipient"
 _LIMIT: Final = 100
 
 
@@ -31,7 +32,9 @@ def extract(seen: View) -> list[Report]:
 
 def old_form(seen: View) -> list[Report]:
     """Complaints from before RFC 5965 was followed: the recipient is in the original's headers."""
-    recipient = seen.original.get("x-hmxmroriginalrecipient")
+    if _OLD_FORM not in seen.root.body:
+        return []
+    recipient = seen.original.get(_OLD_FORM.decode().lower())
     if recipient is None:
         return []
     return _reports(seen, "abuse", {"original-rcpt-to": [recipient]})

@@ -16,8 +16,8 @@ from goodstanding.bounces import (
 from goodstanding.bounces.classify import classify, says_something
 from goodstanding.bounces.guard import guard
 from goodstanding.bounces.mbox import mails
-from goodstanding.bounces.parse import parse
-from goodstanding.bounces.reply import is_generic, quoted, take_apart
+from goodstanding.bounces.mime import parse
+from goodstanding.bounces.reply import codes, is_generic, quoted, take_apart
 from goodstanding.bounces.report import Kind, Reading, Report
 from goodstanding.bounces.said import Said
 from goodstanding.bounces.signals import Signals, signals
@@ -27,7 +27,7 @@ _UNSUBSCRIBE_TO: Final = re.compile(
     r"(?:^|[<\s,+=_.-])(?:un-?subscribe|opt-?out|leave|remove)[+=_.@-]", re.IGNORECASE
 )
 _CLEAR: Final = 2  # the weight from which on a notice of failure is rather one of another kind
-_AFTER_DATA: Final = re.compile(r"(?:in reply to|after) end of data", re.IGNORECASE)
+_AFTER_DATA: Final = ("in reply to end of data", "after end of data")
 _AGGREGATE: Final = re.compile(r"\s*report[ -]domain:", re.IGNORECASE)
 
 
@@ -36,22 +36,21 @@ def read(message: bytes) -> list[Report]:
 
     Of several mails in one, as mbox files hold them, the reports of all.
     """
-    return [report for mail in mails(message) for report in read_mail(mail).reports]
+    return [report for mail in mails(message) for report in _reports(view(parse(guard(mail))))]
 
 
 def read_mail(message: bytes) -> Reading:
     """``message`` as read: reports, date, and the original that it returns. Never raises."""
     seen = view(parse(guard(message)))
-    subject = text.header(seen.first("subject"))
     return Reading(
-        reports=tuple(_reports(seen, subject)),
+        reports=tuple(_reports(seen)),
         date=text.date(seen.first("date")),
-        subject=subject,
+        subject=text.header(seen.first("subject")),
         original=seen.original,
     )
 
 
-def _reports(seen: View, subject: str) -> list[Report]:
+def _reports(seen: View) -> list[Report]:
     if seen.feedback and (complaints := feedback.extract(seen)):
         return complaints
     if complaints := feedback.old_form(seen):
@@ -61,6 +60,7 @@ def _reports(seen: View, subject: str) -> list[Report]:
     found, complaints = notification.extract(seen.notice)
     if found or complaints:
         return [*complaints, *(_classified(said) for said in found)]
+    subject = text.header(seen.first("subject"))
     heard = signals(seen, subject)
     if heard.enough("bounce"):
         found = _told(seen, heard)
@@ -95,10 +95,11 @@ def _told(seen: View, heard: Signals) -> list[Said]:
     if not found and seen.html_notice:
         found = prose.extract(seen.html_notice, own, failed)
     if not found:
-        found = [
-            Said(recipient=one, context=[seen.notice])
-            for one in text.addresses(seen.original.get("to", "")[:2000], 1)
-        ] or [Said(context=[seen.notice])]
+        returned = text.addresses(seen.original.get("to", "")[:2000], 1)
+        found = [Said(recipient=one, context=[seen.notice]) for one in returned]
+    if not found and (seen.returned or seen.behind):
+        # Without a recipient and without what is returned, it only speaks of bounces.
+        found = [Said(context=[seen.notice])]
     kind: Kind = "bounce"
     if heard.weights.get("delayed", 0) >= _CLEAR:
         kind = "delayed"
@@ -115,7 +116,7 @@ def _wrapped(seen: View) -> list[Report]:
         return []
     inner = view(parse(guard(seen.behind.encode("utf-8", "replace"))))
     inner.behind = ""
-    return _reports(inner, text.header(inner.first("subject")))
+    return _reports(inner)
 
 
 def _classified(said: Said) -> Report:
@@ -130,10 +131,9 @@ def _classified(said: Said) -> Report:
     for wider in said.context:
         if code is not None:
             break
-        around = take_apart(quoted(wider) or wider)
-        code = around.code
+        code, around = codes(quoted(wider) or wider)
         if is_generic(status):
-            status = around.status or status
+            status = around or status
     words = reply.text or " ".join(" ".join(said.context[:1]).split())
     report = Report(
         kind=said.kind,
@@ -149,7 +149,7 @@ def _classified(said: Said) -> Report:
         return report
     own = [heard] if heard and says_something(heard) else [heard, reply.text, *said.context]
     own = [one for one in own if one]
-    if own and any(_AFTER_DATA.search(wider) for wider in said.context):
+    if own and any(_refused_after_data(wider) for wider in said.context):
         # Whoever refuses a recipient only then has accepted them before.
         own[0] += " (after end of data)"
     verdict = classify(
@@ -175,6 +175,11 @@ def _classified(said: Said) -> Report:
         words=verdict.words,
         provider=verdict.provider,
     )
+
+
+def _refused_after_data(text: str) -> bool:
+    low = text.lower()
+    return any(words in low for words in _AFTER_DATA)
 
 
 def _asks_to_leave(seen: View, heard: Signals) -> bool:

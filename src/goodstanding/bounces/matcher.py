@@ -1,4 +1,4 @@
-"""One pattern database for all rules, providers and signals: one linear pass over a text."""
+"""One pattern database for all rules and providers, one for all signals: a linear pass over a text."""
 
 from __future__ import annotations
 
@@ -72,13 +72,24 @@ class Matcher:
 @lru_cache(1)
 def _cached() -> Matcher:
     book = rulebook()
-    return Matcher([*book.rules, *book.providers, *book.signals])
+    return Matcher([*book.rules, *book.providers])
+
+
+@lru_cache(1)
+def _cached_signals() -> Matcher:
+    return Matcher(rulebook().signals)
 
 
 _lock = threading.Lock()
 
 
 def matcher() -> Matcher:
-    """The matcher of the package's rules, compiled at first use."""
+    """The matcher of the package's rules and providers, compiled at first use."""
     with _lock:
         return _cached()
+
+
+def signal_matcher() -> Matcher:
+    """The matcher of the package's signals, compiled at first use."""
+    with _lock:
+        return _cached_signals()

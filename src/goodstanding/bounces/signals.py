@@ -7,11 +7,13 @@ from typing import Final, Literal
 
 import msgspec
 
-from goodstanding.bounces.matcher import fold, matcher
+from goodstanding.bounces import text
+from goodstanding.bounces.matcher import fold, signal_matcher
 from goodstanding.bounces.rulebook import Signal
 from goodstanding.bounces.view import View
 
 ENOUGH: Final = 3
+_DAEMON: Final = 2  # the weight of a sender's name that only a mail system has
 BODY: Final = 4000  # characters of the notice that are looked at
 
 _QUOTED: Final = re.compile(r"^[ \t]*>(?!>>)[^\n]*$", re.MULTILINE)
@@ -35,11 +37,13 @@ class Signals(msgspec.Struct):
 def signals(seen: View, subject: str) -> Signals:
     """Weigh ``seen``."""
     weights: dict[str, int] = {}
-    sender = _hear(weights, seen.first("from"), "from")
+    named = _hear(weights, text.header(seen.first("from")), "from")
+    daemon = weights.get("bounce", 0) >= _DAEMON
     _hear(weights, subject, "subject")
-    _hear(weights, _QUOTED.sub("", seen.notice[:BODY]), "body")
+    said = seen.notice[:BODY]
+    _hear(weights, _QUOTED.sub("", said) if ">" in said else said, "body")
     automatic = _automatic(seen)
-    machine = sender or automatic
+    machine = named or automatic
     if seen.first("x-failed-recipients"):
         machine = True
         weights["bounce"] = weights.get("bounce", 0) + 3
@@ -47,12 +51,14 @@ def signals(seen: View, subject: str) -> Signals:
     if weights.get("delayed"):
         weights["bounce"] += 1
     from_list = bool(seen.first("list-unsubscribe") or seen.first("list-id"))
-    if from_list and not sender and not seen.first("x-list-administrivia"):
+    if ((from_list and not daemon) or seen.first("list-unsubscribe")) and not seen.first(
+        "x-list-administrivia"
+    ):
         for kind in weights:
             weights[kind] -= ENOUGH
     if _REPLY.match(subject) and (seen.first("in-reply-to") or seen.first("references")):
         weights["bounce"] -= 2
-    if sender and weights["bounce"] < ENOUGH and _ANSWER.search(seen.notice[:BODY]):
+    if daemon and weights["bounce"] < ENOUGH and _ANSWER.search(seen.notice[:BODY]):
         weights["bounce"] += 1
     if not machine:
         # A person who writes about a bounce.
@@ -64,9 +70,9 @@ def signals(seen: View, subject: str) -> Signals:
     return Signals(weights)
 
 
-def _hear(weights: dict[str, int], text: str, where: Literal["from", "subject", "body"]) -> bool:
+def _hear(weights: dict[str, int], words: str, where: Literal["from", "subject", "body"]) -> bool:
     heard: set[str] = set()
-    for hit in matcher().scan(fold(text)):
+    for hit in signal_matcher().scan(fold(words)):
         one = hit.entry
         if isinstance(one, Signal) and one.where == where and one.name not in heard:
             heard.add(one.name)
