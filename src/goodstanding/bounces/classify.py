@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import Final
 
@@ -45,7 +45,7 @@ class _Candidate(msgspec.Struct, frozen=True, gc=False):
 
 
 def classify(
-    texts: Sequence[str],
+    texts: Iterable[str],
     *,
     status: str | None = None,
     code: str | None = None,
@@ -54,11 +54,13 @@ def classify(
     recipient: str | None = None,
     reporter: str | None = None,
     delayed: bool = False,
+    alone: bool = False,
 ) -> Verdict:
     """Decide by the first of ``texts`` that a rule knows, else by the codes.
 
     What a known provider means outranks the words, the words outrank the codes; a vague word does
     not outrank a code that says more. A delay (``delayed``) without a reason is that of time.
+    With ``alone`` the first text is enough where any rule knows its words.
     """
     provider = provider or providers.by_host(host)
     ranked = _by_codes(status, code)
@@ -69,6 +71,9 @@ def classify(
         ranked += _by_words(hits, folded, status, code, provider)
         if any(one.rank[1] > _VAGUE for one in ranked):
             break
+        if alone and any(isinstance(hit.entry, Rule) for hit in hits):
+            break
+        alone = False
     provider = provider or providers.by_recipient(recipient) or providers.by_host(reporter)
     if provider is not None:
         ranked += _by_provider(provider, status, code)
@@ -102,11 +107,6 @@ def _given_up(ranked: list[_Candidate], status: str | None, *, delayed: bool) ->
     if best.category != "network_error" or best.rank >= (False, _PLAIN):
         return None
     return next((one for one in ranked if one.category == "timed_out"), None)
-
-
-def says_something(text: str) -> bool:
-    """Whether any rule knows any of the words of ``text``."""
-    return any(isinstance(hit.entry, Rule) for hit in matcher().scan(fold(text)))
 
 
 def _by_words(

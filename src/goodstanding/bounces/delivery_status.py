@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
+from functools import partial
 from typing import Final
 
 from goodstanding.bounces import fields
@@ -31,8 +33,8 @@ def in_text(text: str) -> bool:
     return _FIELDS.search(text) is not None
 
 
-def extract(contents: list[str], notice: str) -> list[Said]:
-    """What the delivery-status parts ``contents`` say of each recipient."""
+def extract(contents: list[str], notice: Callable[[], str]) -> list[Said]:
+    """What the delivery-status parts ``contents`` say of each recipient; ``notice`` is for people."""
     found: list[Said] = []
     for content in contents:
         reporter = ""
@@ -42,11 +44,18 @@ def extract(contents: list[str], notice: str) -> list[Said]:
             if said is not None:
                 found.append(said)
     everyone = [said.recipient for said in found if said.recipient]
-    alone = len(set(everyone)) < 2
     for said in found:
-        near = _near(notice, said, everyone)
-        said.context = ([near, notice] if near else [notice]) if alone else [near]
+        said.wider = partial(_around, notice, said, everyone)
     return found
+
+
+def _around(notice: Callable[[], str], said: Said, everyone: list[str]) -> list[str]:
+    text = notice()
+    near = _near(text, said, everyone)
+    if len(set(everyone)) > 1:
+        # What stands elsewhere is about the others.
+        return [near] if near else []
+    return [near, text] if near else [text]
 
 
 def _recipient(group: fields.Group, reporter: str) -> Said | None:

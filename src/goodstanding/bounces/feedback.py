@@ -34,7 +34,7 @@ def old_form(seen: View) -> list[Report]:
     """Complaints from before RFC 5965 was followed: the recipient is in the original's headers."""
     if _OLD_FORM not in seen.root.body:
         return []
-    recipient = seen.original.get(_OLD_FORM.decode().lower())
+    recipient = seen.original().get(_OLD_FORM.decode().lower())
     if recipient is None:
         return []
     return _reports(seen, "abuse", {"original-rcpt-to": [recipient]})
@@ -44,7 +44,7 @@ def _reports(seen: View, feedback_type: str, group: fields.Group) -> list[Report
     named: list[str | None] = [*_recipients(seen, group)]
     kind: Kind = "authentication_report" if feedback_type in _AUTHENTICATION else "complaint"
     provider = providers.by_host(text.sender_domain(seen.first("from")))
-    said = " ".join(seen.notice.split())[: text.SAID] or None
+    said = " ".join(seen.notice().split())[: text.SAID] or None
     return [
         Report(
             kind=kind,
@@ -65,6 +65,6 @@ def _recipients(seen: View, group: fields.Group) -> list[str]:
                 named.setdefault(address)
     if not named:
         for header in ("to", "x-original-to", "delivered-to", "cc"):
-            if found := text.addresses(seen.original.get(header, "")):
+            if found := text.addresses(seen.original().get(header, "")):
                 return found[:_LIMIT]
     return list(named)[:_LIMIT]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from functools import partial
 from typing import Final
 
 from goodstanding.bounces import (
@@ -13,7 +15,7 @@ from goodstanding.bounces import (
     providers,
     text,
 )
-from goodstanding.bounces.classify import classify, says_something
+from goodstanding.bounces.classify import Verdict, classify
 from goodstanding.bounces.guard import guard
 from goodstanding.bounces.mbox import mails
 from goodstanding.bounces.mime import parse
@@ -46,7 +48,7 @@ def read_mail(message: bytes) -> Reading:
         reports=tuple(_reports(seen)),
         date=text.date(seen.first("date")),
         subject=text.header(seen.first("subject")),
-        original=seen.original,
+        original=seen.original(),
     )
 
 
@@ -56,17 +58,17 @@ def _reports(seen: View) -> list[Report]:
     if complaints := feedback.old_form(seen):
         return complaints
     if seen.status and (found := delivery_status.extract(seen.status, seen.notice)):
-        return [_classified(said) for said in found]
-    found, complaints = notification.extract(seen.notice)
+        return _classified(found, seen)
+    found, complaints = notification.extract(seen.notice())
     if found or complaints:
-        return [*complaints, *(_classified(said) for said in found)]
+        return [*complaints, *_classified(found, seen)]
     subject = text.header(seen.first("subject"))
     heard = signals(seen, subject)
     if heard.enough("bounce"):
         found = _told(seen, heard)
         if not any(said.recipient for said in found) and (wrapped := _wrapped(seen)):
             return wrapped
-        return [_classified(said) for said in found]
+        return _classified(found, seen)
     if _asks_to_leave(seen, heard):
         return [_about_sender(seen, "unsubscribe_request", feedback_type="opt-out")]
     if heard.enough("challenge"):
@@ -82,8 +84,8 @@ def _reports(seen: View) -> list[Report]:
 
 def _told(seen: View, heard: Signals) -> list[Said]:
     """What a notice for people tells."""
-    if delivery_status.in_text(seen.notice) and (
-        found := delivery_status.extract([seen.notice], seen.notice)
+    if delivery_status.in_text(seen.notice()) and (
+        found := delivery_status.extract([seen.notice()], seen.notice)
     ):
         return found
     if seen.inner_status and (found := delivery_status.extract(seen.inner_status, seen.notice)):
@@ -91,15 +93,15 @@ def _told(seen: View, heard: Signals) -> list[Said]:
         return found
     own = {one.lower() for one in text.addresses(f"{seen.first('to')} {seen.first('from')}"[:2000])}
     failed = text.addresses(seen.first("x-failed-recipients")[:8000])
-    found = prose.extract(seen.notice, own, failed)
-    if not found and seen.html_notice:
-        found = prose.extract(seen.html_notice, own, failed)
+    found = prose.extract(seen.notice(), own, failed)
+    if not found and seen.markup:
+        found = prose.extract(seen.html_notice(), own, failed)
     if not found:
-        returned = text.addresses(seen.original.get("to", "")[:2000], 1)
-        found = [Said(recipient=one, context=[seen.notice]) for one in returned]
-    if not found and (seen.returned or seen.behind):
+        returned = text.addresses(seen.original().get("to", "")[:2000], 1)
+        found = [Said(recipient=one, wider=[seen.notice()].copy) for one in returned]
+    if not found and (seen.returned or seen.behind()):
         # Without a recipient and without what is returned, it only speaks of bounces.
-        found = [Said(context=[seen.notice])]
+        found = [Said(wider=[seen.notice()].copy)]
     kind: Kind = "bounce"
     if heard.weights.get("delayed", 0) >= _CLEAR:
         kind = "delayed"
@@ -112,14 +114,21 @@ def _told(seen: View, heard: Signals) -> list[Said]:
 
 def _wrapped(seen: View) -> list[Report]:
     """The reports in a report that a daemon put, as text, into a notice of its own."""
-    if not seen.behind:
+    if not seen.behind():
         return []
-    inner = view(parse(guard(seen.behind.encode("utf-8", "replace"))))
-    inner.behind = ""
+    inner = view(parse(guard(seen.behind().encode("utf-8", "replace"))))
+    inner.notice()
+    inner.known_behind = ""
     return _reports(inner)
 
 
-def _classified(said: Said) -> Report:
+def _classified(found: list[Said], seen: View) -> list[Report]:
+    body = seen.root.body
+    late = any(words in body for words in (b"end of data", b"end of DATA"))
+    return [_report(said, late=late) for said in found]
+
+
+def _report(said: Said, *, late: bool) -> Report:
     heard = quoted(said.text)
     reply = take_apart(said.text)
     spoken = take_apart(heard) if heard else reply
@@ -128,14 +137,18 @@ def _classified(said: Said) -> Report:
     if spoken.status is not None and (is_generic(status) or spoken.code is not None or heard):
         # What the server said is nearer to it than what the reporter made of it.
         status = spoken.status
-    for wider in said.context:
-        if code is not None:
-            break
-        code, around = codes(quoted(wider) or wider)
-        if is_generic(status):
-            status = around or status
+    if code is None:
+        for wider in said.context:
+            code, around = codes(quoted(wider) or wider)
+            if is_generic(status):
+                status = around or status
+            if code is not None:
+                break
+    verdict: Verdict | None = None
+    if said.kind in ("bounce", "delayed"):
+        verdict = _verdict(said, heard, reply.text, status, code, late=late)
     words = reply.text or " ".join(" ".join(said.context[:1]).split())
-    report = Report(
+    return Report(
         kind=said.kind,
         recipient=said.recipient,
         original_recipient=said.original_recipient,
@@ -143,17 +156,21 @@ def _classified(said: Said) -> Report:
         status=status,
         code=code,
         text=words[: text.SAID] or None,
-        provider=providers.by_host(said.host) or providers.by_recipient(said.recipient),
+        category=verdict.category if verdict else None,
+        disposition=("none" if said.kind == "delayed" else verdict.disposition)
+        if verdict
+        else None,
+        rule=verdict.rule if verdict else None,
+        words=verdict.words if verdict else None,
+        provider=verdict.provider if verdict else _provider(said),
     )
-    if said.kind not in ("bounce", "delayed"):
-        return report
-    own = [heard] if heard and says_something(heard) else [heard, reply.text, *said.context]
-    own = [one for one in own if one]
-    if own and any(_refused_after_data(wider) for wider in said.context):
-        # Whoever refuses a recipient only then has accepted them before.
-        own[0] += " (after end of data)"
-    verdict = classify(
-        own,
+
+
+def _verdict(
+    said: Said, heard: str, whole: str, status: str | None, code: str | None, *, late: bool
+) -> Verdict:
+    decide = partial(
+        classify,
         status=status,
         code=code,
         host=said.host,
@@ -161,20 +178,27 @@ def _classified(said: Said) -> Report:
         reporter=said.reporter,
         delayed=said.kind == "delayed",
     )
-    return Report(
-        kind=report.kind,
-        recipient=report.recipient,
-        original_recipient=report.original_recipient,
-        action=report.action,
-        status=report.status,
-        code=report.code,
-        text=report.text,
-        category=verdict.category,
-        disposition="none" if said.kind == "delayed" else verdict.disposition,
-        rule=verdict.rule,
-        words=verdict.words,
-        provider=verdict.provider,
-    )
+    verdict = decide(_texts(said, heard, whole), alone=bool(heard))
+    if (
+        late
+        and verdict.category == "mailbox_unknown"
+        and any(map(_refused_after_data, said.context))
+    ):
+        # Whoever refuses a recipient only then has accepted them before.
+        return decide([f"{heard or whole} (after end of data)"])
+    return verdict
+
+
+def _texts(said: Said, heard: str, whole: str) -> Iterator[str]:
+    if heard:
+        yield heard
+    if whole:
+        yield whole
+    yield from said.context
+
+
+def _provider(said: Said) -> str | None:
+    return providers.by_host(said.host) or providers.by_recipient(said.recipient)
 
 
 def _refused_after_data(text: str) -> bool:
@@ -193,7 +217,7 @@ def _about_sender(seen: View, kind: Kind, *, feedback_type: str | None = None) -
     return Report(
         kind=kind,
         recipient=sender[-1] if sender else None,
-        text=" ".join(seen.notice.split())[: text.SAID] or None,
+        text=" ".join(seen.notice().split())[: text.SAID] or None,
         provider=providers.by_recipient(sender[-1]) if sender else None,
         feedback_type=feedback_type,
     )

@@ -16,7 +16,7 @@ from goodstanding.bounces.rulebook import Provider, Rule, Signal, rulebook
 Entry = Rule | Provider | Signal
 
 SCANNED = 8192  # bytes of one text that are looked at
-_WORDS = 300  # bytes before the end of a match in which its beginning is sought
+_WORDS = (60, 300)  # bytes before the end of a match in which its beginning is sought
 
 
 class Hit(msgspec.Struct, frozen=True):
@@ -37,7 +37,11 @@ def fold(text: str) -> bytes:
 
 def words(hit: Hit, folded: bytes) -> str:
     """The words of ``folded`` that ``hit`` matched, as far as they are near its end."""
-    found = _regex(hit.pattern).search(folded, max(0, hit.end - _WORDS), hit.end)
+    found = None
+    for reach in _WORDS:
+        found = _regex(hit.pattern).search(folded, max(0, hit.end - reach), hit.end)
+        if found:
+            break
     start = found.start() if found else max(0, hit.end - 40)
     return folded[start : hit.end].decode("utf-8", "replace").strip()
 

@@ -11,7 +11,9 @@ _SEPARATOR: Final = re.compile(
     rb"\r?\n(?=From [^\r\n]{1,200}? [A-Z][a-z]{2} [A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d [^\r\n]{0,12}"
     rb"\d{4}\r?\n[!-9;-~]{1,60}:)"
 )
-_BOUNDARY: Final = re.compile(rb"""boundary\s*=\s*(?:"([^"\r\n]{1,200})"|([^\s;"]{1,200}))""", re.IGNORECASE)
+_BOUNDARY: Final = re.compile(
+    rb"""boundary\s*=\s*(?:"([^"\r\n]{1,200})"|([^\s;"]{1,200}))""", re.IGNORECASE
+)
 _HEAD: Final = 20_000  # bytes in which a mail announces its boundary
 
 

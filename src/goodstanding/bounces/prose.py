@@ -62,8 +62,8 @@ def extract(notice: str, own: set[str], failed: list[str]) -> list[Said]:
     for recipient, text in list(sections.items())[:RECIPIENTS]:
         # What stands below another recipient is about that one.
         own_alone = len(sections) > 1 and any(letter.isalpha() for letter in text)
-        context = [] if own_alone else [notice]
-        told.append(Said(recipient=recipient, text=_trim(text), context=context))
+        wider = list if own_alone else [notice].copy
+        told.append(Said(recipient=recipient, text=_trim(text), wider=wider))
     return told
 
 

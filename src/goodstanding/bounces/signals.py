@@ -40,7 +40,7 @@ def signals(seen: View, subject: str) -> Signals:
     named = _hear(weights, text.header(seen.first("from")), "from")
     daemon = weights.get("bounce", 0) >= _DAEMON
     _hear(weights, subject, "subject")
-    said = seen.notice[:BODY]
+    said = seen.notice()[:BODY]
     _hear(weights, _QUOTED.sub("", said) if ">" in said else said, "body")
     automatic = _automatic(seen)
     machine = named or automatic
@@ -58,7 +58,7 @@ def signals(seen: View, subject: str) -> Signals:
             weights[kind] -= ENOUGH
     if _REPLY.match(subject) and (seen.first("in-reply-to") or seen.first("references")):
         weights["bounce"] -= 2
-    if daemon and weights["bounce"] < ENOUGH and _ANSWER.search(seen.notice[:BODY]):
+    if daemon and weights["bounce"] < ENOUGH and _ANSWER.search(seen.notice()[:BODY]):
         weights["bounce"] += 1
     if not machine:
         # A person who writes about a bounce.

@@ -10,7 +10,7 @@ from typing import Final
 import msgspec
 
 from goodstanding.bounces import text
-from goodstanding.bounces.part import Part, read_part
+from goodstanding.bounces.part import Part, read_headers
 
 ORIGINAL_FIELDS: Final = 200
 
@@ -35,28 +35,53 @@ _HEADER_START: Final = re.compile(
 
 
 class View(msgspec.Struct):
-    """``notice`` is the text meant for people, without the original; ``status`` and ``feedback``
-    are the contents of the parts for machines; ``returned`` the part that holds the original,
-    ``inner_status`` the machine's report inside it, ``behind`` the text that follows the notice in
-    its own part."""
+    """``texts`` and ``markup`` are the parts meant for people (``markup`` the first in HTML),
+    ``status`` and ``feedback`` the contents of those for machines; ``returned`` is the part that
+    holds the original, ``inner_status`` the machine's report inside it.
+
+    What is derived from the parts is made when it is asked for: most reports need little of it.
+    """
 
     root: Part
-    notice: str = ""
-    html_notice: str = ""
+    texts: list[Part] = []
+    markup: Part | None = None
     status: list[str] = []
     feedback: list[str] = []
     returned: Part | None = None
     inner_status: list[str] = []
-    behind: str = ""
-    known: dict[str, str] | None = None
+    known_notice: str | None = None
+    known_behind: str = ""
+    known_original: dict[str, str] | None = None
 
-    @property
+    def notice(self) -> str:
+        """The text for people, without the original."""
+        if self.known_notice is None:
+            whole = "\n".join(map(text.of_part, self.texts)) or self.html_notice()
+            # Lower case is several times faster to search than any case.
+            begins = _original_begins().search(whole.lower())
+            if begins:
+                self.known_behind = whole[begins.start() :][: text.BODY]
+                whole = whole[: begins.start()]
+            self.known_notice = whole[: text.BODY]
+        return self.known_notice
+
+    def html_notice(self) -> str:
+        """The text of the part in HTML."""
+        return text.of_part(self.markup) if self.markup else ""
+
+    def behind(self) -> str:
+        """The text that follows the notice in its own part."""
+        self.notice()
+        return self.known_behind
+
     def original(self) -> dict[str, str]:
         """The returned mail's headers, by lower-cased name, the first value of each."""
-        if self.known is None:
-            self.known = _original(self.returned) if self.returned else {}
-            self.known = self.known or (_headers_in(self.behind) if self.behind else {})
-        return self.known
+        if self.known_original is None:
+            found = _original(self.returned) if self.returned else {}
+            self.known_original = found or (
+                _headers_in(behind) if (behind := self.behind()) else {}
+            )
+        return self.known_original
 
     def first(self, name: str) -> str:
         """The mail's own header ``name`` (lower case), first value."""
@@ -77,19 +102,11 @@ def _original_begins() -> re.Pattern[str]:
 def view(root: Part) -> View:
     """Sort the parts of ``root`` by their roles."""
     seen = View(root)
-    notices: list[str] = []
-    _walk(root, seen, notices)
-    notice = "\n".join(notices) or seen.html_notice
-    # Lower case is several times faster to search than any case.
-    begins = _original_begins().search(notice.lower())
-    if begins:
-        seen.behind = notice[begins.start() : begins.start() + text.BODY]
-        notice = notice[: begins.start()]
-    seen.notice = notice[: text.BODY]
+    _walk(root, seen)
     return seen
 
 
-def _walk(part: Part, seen: View, notices: list[str]) -> None:
+def _walk(part: Part, seen: View) -> None:
     kind = part.content_type
     if kind.endswith("delivery-status"):
         seen.status.append(text.of_part(part))
@@ -106,18 +123,18 @@ def _walk(part: Part, seen: View, notices: list[str]) -> None:
             ]
     elif part.children:
         for child in part.children:
-            _walk(child, seen, notices)
+            _walk(child, seen)
     elif seen.returned is None:
         # What follows the original belongs to it.
         if kind == "text/html":
-            seen.html_notice = seen.html_notice or text.of_part(part)
+            seen.markup = seen.markup or part
         elif kind.startswith("text/") or kind == "application/json":
-            notices.append(text.of_part(part))
+            seen.texts.append(part)
 
 
 def _original(part: Part) -> dict[str, str]:
     if part.content_type in ("message/rfc822", "message/global"):
-        return _firsts(read_part(part.content.lstrip(b"\n")).headers)
+        return _firsts(read_headers(part.content.lstrip(b"\n").partition(b"\n\n")[0]))
     return _headers_in(text.of_part(part))
 
 
