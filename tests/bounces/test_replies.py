@@ -52,3 +52,15 @@ def test_what_is_kept_of_a_reply_is_bounded() -> None:
     report = read_reply("550 user unknown " + "x" * 1_000_000)
     assert report.category == "mailbox_unknown"
     assert len(report.text or "") <= 2000
+
+
+@pytest.mark.parametrize(
+    ("text", "provider", "category"),
+    [
+        (text, said.get("provider"), said["category"])
+        for said in tomllib.loads((Path(__file__).parent / "wordings.toml").read_text())["said"]
+        for text in said["texts"]
+    ],
+)
+def test_wording(text: str, provider: str | None, category: str) -> None:
+    assert read_reply(text, provider).category == category

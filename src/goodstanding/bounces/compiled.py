@@ -2,7 +2,7 @@
 
 The file lies in the user's cache folder (``$XDG_CACHE_HOME``, else ``~/.cache``) and is named by a
 hash of the patterns and of what they were compiled by and for. It is believed only where it is our
-own and whole; wherever anything is amiss the patterns are compiled, so it may be deleted at any time.
+own and whole; where anything is amiss the patterns are compiled, so it may be deleted at any time.
 """
 
 from __future__ import annotations
@@ -43,9 +43,9 @@ def database(patterns: Sequence[bytes]) -> hyperscan.Database:
 
 
 def _path(patterns: Sequence[bytes]) -> Path | None:
-    root = os.environ.get("XDG_CACHE_HOME", "")
+    root = Path(os.environ.get("XDG_CACHE_HOME", ""))
     try:
-        folder = Path(root) if os.path.isabs(root) else Path.home() / ".cache"
+        folder = root if root.is_absolute() else Path.home() / ".cache"
     except RuntimeError:
         return None
     made_by = f"{version('hyperscan')} {platform.machine()} {platform.system()} {_processor()}"
@@ -58,7 +58,7 @@ def _path(patterns: Sequence[bytes]) -> Path | None:
 def _processor() -> str:
     """What the processor can do, where the system tells: code for another would not run."""
     try:
-        with open("/proc/cpuinfo", encoding="ascii", errors="replace") as file:
+        with Path("/proc/cpuinfo").open(encoding="ascii", errors="replace") as file:
             flags = next((line for line in file if line.startswith(("flags", "Features"))), "")
     except OSError:
         return platform.processor()
@@ -87,7 +87,7 @@ def _keep(path: Path, made: hyperscan.Database) -> None:
         handle, name = tempfile.mkstemp(dir=path.parent)
         with os.fdopen(handle, "wb") as file:
             file.write(hashlib.blake2b(content, digest_size=_DIGEST).digest() + content)
-        os.replace(name, path)
+        Path(name).replace(path)
         earlier = sorted(path.parent.glob("rules-*.hs"), key=lambda one: one.stat().st_mtime)
         for one in earlier[:-_KEPT]:
             one.unlink(missing_ok=True)

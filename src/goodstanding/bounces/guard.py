@@ -17,7 +17,7 @@ _MBOX_FROM = re.compile(rb">?From [^\n]*\n")
 
 
 def guard(message: bytes) -> bytes:
-    """``message`` bounded, its line ends LF, without NUL. Any bytes will do; linear in those kept."""
+    """``message`` bounded, its line ends LF, without NUL. Any bytes will do; takes linear time."""
     message = _unify_line_ends(_cut(message))
     # A leading blank line or an mbox separator would make headers into body.
     if leading := _LEADING.match(message):

@@ -53,7 +53,7 @@ def read_mail(message: bytes) -> Reading:
 
 
 def _reports(seen: View) -> list[Report]:
-    if seen.feedback and (complaints := feedback.extract(seen)):
+    if seen.feedback and (complaints := feedback.extract(seen.feedback, seen)):
         return complaints
     if complaints := feedback.old_form(seen):
         return complaints
@@ -62,13 +62,22 @@ def _reports(seen: View) -> list[Report]:
     found, complaints = notification.extract(seen.notice())
     if found or complaints:
         return [*complaints, *_classified(found, seen)]
+    return _by_signals(seen)
+
+
+def _by_signals(seen: View) -> list[Report]:
+    """What a mail without any part for machines is, by the words of people's language."""
     subject = text.header(seen.first("subject"))
     heard = signals(seen, subject)
     if heard.enough("bounce"):
-        found = _told(seen, heard)
-        if not any(said.recipient for said in found) and (wrapped := _wrapped(seen)):
+        found = _told(seen)
+        if not found and (wrapped := _wrapped(seen)):
             return wrapped
-        return _classified(found, seen)
+        found = found or _about_what_is_returned(seen)
+        for said in found:
+            said.kind = _kind(heard)
+        if found:
+            return _classified(found, seen)
     if _asks_to_leave(seen, heard):
         return [_about_sender(seen, "unsubscribe_request", feedback_type="opt-out")]
     if heard.enough("challenge"):
@@ -82,7 +91,7 @@ def _reports(seen: View) -> list[Report]:
     return []
 
 
-def _told(seen: View, heard: Signals) -> list[Said]:
+def _told(seen: View) -> list[Said]:
     """What a notice for people tells."""
     if delivery_status.in_text(seen.notice()) and (
         found := delivery_status.extract([seen.notice()], seen.notice)
@@ -96,20 +105,22 @@ def _told(seen: View, heard: Signals) -> list[Said]:
     found = prose.extract(seen.notice(), own, failed)
     if not found and seen.markup:
         found = prose.extract(seen.html_notice(), own, failed)
-    if not found:
-        returned = text.addresses(seen.original().get("to", "")[:2000], 1)
-        found = [Said(recipient=one, wider=[seen.notice()].copy) for one in returned]
-    if not found and (seen.returned or seen.behind()):
-        # Without a recipient and without what is returned, it only speaks of bounces.
-        found = [Said(wider=[seen.notice()].copy)]
-    kind: Kind = "bounce"
-    if heard.weights.get("delayed", 0) >= _CLEAR:
-        kind = "delayed"
-    elif heard.weights.get("delivered", 0) >= _CLEAR:
-        kind = "delivered"
-    for said in found:
-        said.kind = kind
     return found
+
+
+def _about_what_is_returned(seen: View) -> list[Said]:
+    """One whom the original was for, where the notice names nobody."""
+    wider = [seen.notice()].copy
+    if found := text.addresses(seen.original().get("to", "")[:2000], 1):
+        return [Said(recipient=found[0], wider=wider)]
+    # Without a recipient and without what is returned, it only speaks of bounces.
+    return [Said(wider=wider)] if seen.returned or seen.behind() else []
+
+
+def _kind(heard: Signals) -> Kind:
+    if heard.weights.get("delayed", 0) >= _CLEAR:
+        return "delayed"
+    return "delivered" if heard.weights.get("delivered", 0) >= _CLEAR else "bounce"
 
 
 def _wrapped(seen: View) -> list[Report]:

@@ -1,4 +1,4 @@
-"""One pattern database for all rules and providers, one for all signals: a linear pass over a text."""
+"""One pattern database for rules and providers, one for signals: one linear pass over a text."""
 
 from __future__ import annotations
 

@@ -8,18 +8,19 @@ from typing import Final
 MAILS: Final = 100
 
 _SEPARATOR: Final = re.compile(
-    rb"\r?\n(?=From [^\r\n]{1,200}? [A-Z][a-z]{2} [A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d [^\r\n]{0,12}"
-    rb"\d{4}\r?\n[!-9;-~]{1,60}:)"
+    rb"(?:\r\n|\n|\r)(?=From [^\r\n]{1,200}? [A-Z][a-z]{2} [A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d "
+    rb"[^\r\n]{0,12}\d{4}(?:\r\n|\n|\r)[!-9;-~]{1,60}:)"
 )
 _BOUNDARY: Final = re.compile(
     rb"""boundary\s*=\s*(?:"([^"\r\n]{1,200})"|([^\s;"]{1,200}))""", re.IGNORECASE
 )
+_BLANK: Final = 100  # bytes of blank lines that may stand before the first mail
 _HEAD: Final = 20_000  # bytes in which a mail announces its boundary
 
 
 def mails(message: bytes) -> list[bytes]:
-    """The mails in ``message``: itself, where it does not begin as an mbox does; at most ``MAILS``."""
-    if not message.startswith(b"From "):
+    """The mails in ``message``, at most ``MAILS``; itself where it begins otherwise."""
+    if not message[:_BLANK].lstrip(b"\r\n").startswith(b"From "):
         return [message]
     found: list[bytes] = []
     begin = 0

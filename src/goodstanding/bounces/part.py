@@ -10,6 +10,7 @@ FIELD: Final = 4000  # characters of one unfolded field
 _BLOCK: Final = 64 * 1024  # bytes of one header block
 _BODY: Final = 256 * 1024  # bytes of a body that are decoded
 
+_BLANKS: Final = " \t"
 _FIELD: Final = re.compile(rb"[!-9;-~]{1,80}[ \t]*:")
 ASKED: Final = frozenset(
     {
@@ -27,10 +28,10 @@ ASKED: Final = frozenset(
 class Part:
     """A node of the MIME tree.
 
-    ``headers`` maps those lower-cased names that are asked for to their unfolded values in order; ``content_type`` is lower
-    case without parameters; ``body`` the bytes behind the headers, still encoded. ``children`` are
-    the parts of a multipart; a ``message/rfc822`` part has the embedded mail as its one child where
-    that holds a report.
+    ``headers`` maps those lower-cased names that are asked for to their unfolded values in order;
+    ``content_type`` is lower case without parameters; ``body`` the bytes behind the headers, still
+    encoded. ``children`` are the parts of a multipart; a ``message/rfc822`` part has the embedded
+    mail as its one child where that holds a report.
     """
 
     __slots__ = ("body", "children", "content_type", "headers")
@@ -82,7 +83,7 @@ def read_headers(block: bytes, asked: frozenset[str] | None = None) -> dict[str,
     last: list[str] | None = None
     for line in text.split("\n"):
         first = line[:1]
-        if first == " " or first == "\t":
+        if first in _BLANKS and line:
             if last is not None and len(last[-1]) < FIELD:
                 last[-1] = f"{last[-1]} {line.strip()}"
             continue

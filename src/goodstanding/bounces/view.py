@@ -113,14 +113,7 @@ def _walk(part: Part, seen: View) -> None:
     elif kind == "message/feedback-report":
         seen.feedback.append(text.of_part(part))
     elif kind in _ORIGINALS:
-        if seen.returned is None and part.body.strip():
-            seen.returned = part
-            seen.inner_status = [
-                text.of_part(inner)
-                for child in part.children
-                for inner in child.children
-                if inner.content_type.endswith("delivery-status")
-            ]
+        _return(part, seen)
     elif part.children:
         for child in part.children:
             _walk(child, seen)
@@ -130,6 +123,25 @@ def _walk(part: Part, seen: View) -> None:
             seen.markup = seen.markup or part
         elif kind.startswith("text/") or kind == "application/json":
             seen.texts.append(part)
+        elif kind == "application/octet-stream" and _is_status(part):
+            seen.status.append(text.of_part(part))
+
+
+def _return(part: Part, seen: View) -> None:
+    if seen.returned is not None or not part.body.strip():
+        return
+    seen.returned = part
+    seen.inner_status = [
+        text.of_part(inner)
+        for child in part.children
+        for inner in child.children
+        if inner.content_type.endswith("delivery-status")
+    ]
+
+
+def _is_status(part: Part) -> bool:
+    """Whether the fields of a delivery status hide in a part of an unknown type."""
+    return b"inal-Recipient:" in part.content[:4000]
 
 
 def _original(part: Part) -> dict[str, str]:
