@@ -58,10 +58,10 @@ def _reports(seen: View) -> list[Report]:
     if complaints := feedback.old_form(seen):
         return complaints
     if seen.status and (found := delivery_status.extract(seen.status, seen.notice)):
-        return _classified(found, seen)
+        return _classified(found)
     found, complaints = notification.extract(seen.notice())
     if found or complaints:
-        return [*complaints, *_classified(found, seen)]
+        return [*complaints, *_classified(found)]
     return _by_signals(seen)
 
 
@@ -77,7 +77,7 @@ def _by_signals(seen: View) -> list[Report]:
         for said in found:
             said.kind = _kind(heard)
         if found:
-            return _classified(found, seen)
+            return _classified(found)
     if _asks_to_leave(seen, heard):
         return [_about_sender(seen, "unsubscribe_request", feedback_type="opt-out")]
     if heard.enough("challenge"):
@@ -133,13 +133,11 @@ def _wrapped(seen: View) -> list[Report]:
     return _reports(inner)
 
 
-def _classified(found: list[Said], seen: View) -> list[Report]:
-    body = seen.root.body
-    late = any(words in body for words in (b"end of data", b"end of DATA"))
-    return [_report(said, late=late) for said in found]
+def _classified(found: list[Said]) -> list[Report]:
+    return [_report(said) for said in found]
 
 
-def _report(said: Said, *, late: bool) -> Report:
+def _report(said: Said) -> Report:
     heard = quoted(said.text)
     reply = take_apart(said.text)
     spoken = take_apart(heard) if heard else reply
@@ -157,7 +155,7 @@ def _report(said: Said, *, late: bool) -> Report:
                 break
     verdict: Verdict | None = None
     if said.kind in ("bounce", "delayed"):
-        verdict = _verdict(said, heard, reply.text, status, code, late=late)
+        verdict = _verdict(said, heard, reply.text, status, code)
     words = reply.text or " ".join(" ".join(said.context[:1]).split())
     return Report(
         kind=said.kind,
@@ -177,9 +175,7 @@ def _report(said: Said, *, late: bool) -> Report:
     )
 
 
-def _verdict(
-    said: Said, heard: str, whole: str, status: str | None, code: str | None, *, late: bool
-) -> Verdict:
+def _verdict(said: Said, heard: str, whole: str, status: str | None, code: str | None) -> Verdict:
     decide = partial(
         classify,
         status=status,
@@ -190,12 +186,9 @@ def _verdict(
         delayed=said.kind == "delayed",
     )
     verdict = decide(_texts(said, heard, whole), alone=bool(heard))
-    if (
-        late
-        and verdict.category == "mailbox_unknown"
-        and any(map(_refused_after_data, said.context))
-    ):
-        # Whoever refuses a recipient only then has accepted them before.
+    known = verdict.category == "mailbox_unknown" and verdict.provider is not None
+    if known and any(map(_refused_after_data, said.context)):
+        # A provider that refuses a recipient only then has accepted them before.
         return decide([f"{heard or whole} (after end of data)"])
     return verdict
 
