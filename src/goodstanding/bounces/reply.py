@@ -46,7 +46,7 @@ _BEFORE_REPLY: Final = (
     "message: [",
 )
 _AFTER: Final = re.compile(
-    r"after (?:end of data|initial connection|(?:rcpt to|mail from|.?helo)[^\n]{0,120}):\Z"
+    r"after (?:end of data|initial connection|(?:rcpt to|mail from|helo|ehlo)[^\n]{0,120}):\Z"
 )
 _REPLY_BEGINS: Final = re.compile(r"[45](?:\d\d[\s,-]|\.\d\.\d)")
 _ANGLE: Final = re.compile(r"[45]\d\d [45]\.\d")
