@@ -30,6 +30,17 @@ _UNSUBSCRIBE_TO: Final = re.compile(
 )
 _CLEAR: Final = 2  # the weight from which on a notice of failure is rather one of another kind
 _AFTER_DATA: Final = ("in reply to end of data", "after end of data")
+_BEFORE_RECIPIENT: Final = (
+    *("in reply to mail from", "after mail from:", "after pipelined mail from:"),
+    *(
+        "in reply to helo",
+        "in reply to ehlo",
+        "after helo",
+        "after ehlo",
+        "after initial connection",
+    ),
+)
+_SAID_BEFORE: Final = "said before the recipient"
 _AGGREGATE: Final = re.compile(r"\s*report[ -]domain:", re.IGNORECASE)
 
 
@@ -186,8 +197,13 @@ def _verdict(said: Said, heard: str, whole: str, status: str | None, code: str |
         delayed=said.kind == "delayed",
     )
     verdict = decide(_texts(said, heard, whole), alone=bool(heard))
-    known = verdict.category == "mailbox_unknown" and verdict.provider is not None
-    if known and any(map(_refused_after_data, said.context)):
+    if verdict.disposition != "hard":
+        return verdict
+    around = " ".join((said.text, *said.context)).lower()
+    if any(phase in around for phase in _BEFORE_RECIPIENT):
+        # Nobody had been named yet: whatever the words say, they are about the sender.
+        return Verdict("sender_refused", "block", _SAID_BEFORE, verdict.words, verdict.provider)
+    if verdict.provider is not None and any(phase in around for phase in _AFTER_DATA):
         # A provider that refuses a recipient only then has accepted them before.
         return decide([f"{heard or whole} (after end of data)"])
     return verdict
@@ -203,11 +219,6 @@ def _texts(said: Said, heard: str, whole: str) -> Iterator[str]:
 
 def _provider(said: Said) -> str | None:
     return providers.by_host(said.host) or providers.by_recipient(said.recipient)
-
-
-def _refused_after_data(text: str) -> bool:
-    low = text.lower()
-    return any(words in low for words in _AFTER_DATA)
 
 
 def _asks_to_leave(seen: View, heard: Signals) -> bool:

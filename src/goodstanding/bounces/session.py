@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from goodstanding.bounces import providers
 from goodstanding.bounces.classify import classify
-from goodstanding.bounces.reply import take_apart
+from goodstanding.bounces.reply import quoted, take_apart
 from goodstanding.bounces.report import Kind, Report
 from goodstanding.bounces.text import SAID
 
@@ -22,7 +22,11 @@ def read_reply(text: str, provider: str | None = None) -> Report:
     if reply.code is not None and reply.code[0] in "23":
         kind: Kind = "delivered" if reply.code[0] == "2" else "not_a_report"
         return Report(kind=kind, status=reply.status, code=reply.code, text=said, provider=named)
-    verdict = classify([reply.text], status=reply.status, code=reply.code, provider=named)
+    heard = "" if reply.text[:1].isdigit() else quoted(text)
+    texts = [heard, reply.text] if heard else [reply.text]
+    verdict = classify(
+        texts, status=reply.status, code=reply.code, provider=named, alone=bool(heard)
+    )
     return Report(
         kind="bounce",
         status=reply.status,
