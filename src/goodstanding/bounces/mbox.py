@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from typing import Final
 
 MAILS: Final = 100
+LINES: Final = 10_000  # lines that begin with "From " are looked at
 
 _SEPARATOR: Final = re.compile(
-    rb"(?:\r\n|\n|\r)(?=From [^\r\n]{1,200}? [A-Z][a-z]{2} [A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d "
-    rb"[^\r\n]{0,12}\d{4}(?:\r\n|\n|\r)[!-9;-~]{1,60}:)"
+    rb"From [^\r\n]{1,200}? [A-Z][a-z]{2} [A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d [^\r\n]{0,12}\d{4}"
+    rb"(?:\r\n|\n|\r)[!-9;-~]{1,60}:"
 )
 _BOUNDARY: Final = re.compile(
     rb"""boundary\s*=\s*(?:"([^"\r\n]{1,200})"|([^\s;"]{1,200}))""", re.IGNORECASE
@@ -24,19 +26,32 @@ def mails(message: bytes) -> list[bytes]:
         return [message]
     found: list[bytes] = []
     begin = 0
-    for separator in _SEPARATOR.finditer(message):
-        if not _is_whole(message[begin : separator.start()]):
+    whole = _end(message, begin)
+    for at in _separators(message):
+        if at < whole:
             # A mail returned inside this one, with its own separator.
             continue
-        found.append(message[begin : separator.start()])
-        begin = separator.end()
+        found.append(message[begin:at])
         if len(found) == MAILS:
             return found
+        begin, whole = at, _end(message, at)
     return [*found, message[begin:]]
 
 
-def _is_whole(mail: bytes) -> bool:
-    announced = _BOUNDARY.search(mail[:_HEAD])
+def _separators(message: bytes) -> Iterator[int]:
+    at = 0
+    for _ in range(LINES):
+        at = message.find(b"From ", at + 1)
+        if at < 0:
+            return
+        if message[at - 1] in b"\r\n" and _SEPARATOR.match(message, at):
+            yield at
+
+
+def _end(message: bytes, begin: int) -> int:
+    """Where the parts of the mail that begins there end; there, where it has none."""
+    announced = _BOUNDARY.search(message, begin, begin + _HEAD)
     if announced is None:
-        return True
-    return b"--" + (announced[1] or announced[2]) + b"--" in mail
+        return begin
+    last = message.find(b"--" + (announced[1] or announced[2]) + b"--", begin)
+    return len(message) if last < 0 else last
