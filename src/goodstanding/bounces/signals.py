@@ -47,26 +47,13 @@ def signals(seen: View, subject: str) -> Signals:
     said = seen.notice()[:BODY]
     _hear(weights, _QUOTED.sub("", said) if ">" in said else said, "body")
     automatic = _automatic(seen)
-    machine = named or automatic
-    if seen.first("x-failed-recipients"):
-        machine = True
-        weights["bounce"] = weights.get("bounce", 0) + 3
-    weights["bounce"] = weights.get("bounce", 0) + (1 if automatic else 0)
-    if weights.get("delayed"):
-        weights["bounce"] += 1
-    from_list = bool(seen.first("list-unsubscribe") or seen.first("list-id"))
-    if ((from_list and not daemon) or seen.first("list-unsubscribe")) and not seen.first(
-        "x-list-administrivia"
-    ):
-        for kind in weights:
-            weights[kind] -= ENOUGH
-    if _REPLY.match(subject) and (seen.first("in-reply-to") or seen.first("references")):
-        weights["bounce"] -= 2
-    if daemon and weights["bounce"] < ENOUGH and _ANSWER.search(seen.notice()[:BODY]):
-        weights["bounce"] += 1
-    if not machine:
+    _weigh_bounce(weights, seen, subject, said, automatic=automatic, daemon=daemon)
+    if not (named or automatic or seen.first("x-failed-recipients")):
         # A person who writes about a bounce.
         weights["bounce"] = weights["delayed"] = 0
+    if not daemon and "list-manager" not in named and not _proves(seen, said):
+        # A machine of another trade, whose goods come back too.
+        weights["bounce"] = min(weights["bounce"], ENOUGH - 1)
     if _replies_by_itself(seen):
         weights["auto_reply"] = weights.get("auto_reply", 0) + ENOUGH
     elif weights.get("auto_reply") and automatic:
@@ -74,14 +61,53 @@ def signals(seen: View, subject: str) -> Signals:
     return Signals(weights)
 
 
-def _hear(weights: dict[str, int], words: str, where: Literal["from", "subject", "body"]) -> bool:
+def _weigh_bounce(
+    weights: dict[str, int],
+    seen: View,
+    subject: str,
+    said: str,
+    *,
+    automatic: bool,
+    daemon: bool,
+) -> None:
+    heard = weights.get("bounce", 0) + (1 if automatic else 0)
+    if seen.first("x-failed-recipients"):
+        heard += ENOUGH
+    if weights.get("delayed"):
+        heard += 1
+    weights["bounce"] = heard
+    listed = seen.first("list-unsubscribe") or (seen.first("list-id") and not daemon)
+    if listed and not seen.first("x-list-administrivia"):
+        for kind in weights:
+            weights[kind] -= ENOUGH
+    if _REPLY.match(subject) and (seen.first("in-reply-to") or seen.first("references")):
+        weights["bounce"] -= 2
+    if daemon and weights["bounce"] < ENOUGH and _ANSWER.search(said):
+        weights["bounce"] += 1
+
+
+def _proves(seen: View, said: str) -> bool:
+    """Whether it has what only mail has: an answer, an original, a null reverse-path."""
+    return bool(
+        seen.first("x-failed-recipients")
+        or seen.first("return-path").strip() == "<>"
+        or seen.returned
+        or seen.behind()
+        or _ANSWER.search(said)
+    )
+
+
+def _hear(
+    weights: dict[str, int], words: str, where: Literal["from", "subject", "body"]
+) -> set[str]:
+    """The names of the signals in ``words``, which are weighed."""
     heard: set[str] = set()
     for hit in signal_matcher().scan(fold(words)):
         one = hit.entry
         if isinstance(one, Signal) and one.where == where and one.name not in heard:
             heard.add(one.name)
             weights[one.kind] = weights.get(one.kind, 0) + one.weight
-    return bool(heard)
+    return heard
 
 
 def _automatic(seen: View) -> bool:
