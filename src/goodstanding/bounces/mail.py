@@ -30,16 +30,14 @@ _UNSUBSCRIBE_TO: Final = re.compile(
 )
 _CLEAR: Final = 2  # the weight from which on a notice of failure is rather one of another kind
 _AFTER_DATA: Final = ("in reply to end of data", "after end of data")
-_BEFORE_RECIPIENT: Final = (
-    *("in reply to mail from", "after mail from:", "after pipelined mail from:"),
-    *(
-        "in reply to helo",
-        "in reply to ehlo",
-        "after helo",
-        "after ehlo",
+# What was refused before a recipient was named, and whose fault that is.
+_BEFORE_RECIPIENT: Final = {
+    "sender_refused": ("in reply to mail from", "after mail from:", "after pipelined mail from:"),
+    "policy_refused": (
+        *("in reply to helo", "in reply to ehlo", "after helo", "after ehlo"),
         "after initial connection",
     ),
-)
+}
 _SAID_BEFORE: Final = "said before the recipient"
 _AGGREGATE: Final = re.compile(r"\s*report[ -]domain:", re.IGNORECASE)
 
@@ -200,9 +198,10 @@ def _verdict(said: Said, heard: str, whole: str, status: str | None, code: str |
     if verdict.disposition != "hard":
         return verdict
     around = " ".join((said.text, *said.context)).lower()
-    if any(phase in around for phase in _BEFORE_RECIPIENT):
-        # Nobody had been named yet: whatever the words say, they are about the sender.
-        return Verdict("sender_refused", "block", _SAID_BEFORE, verdict.words, verdict.provider)
+    for category, phases in _BEFORE_RECIPIENT.items():
+        if any(phase in around for phase in phases):
+            # Whatever the words say, they are not about somebody who was not named yet.
+            return Verdict(category, "block", _SAID_BEFORE, verdict.words, verdict.provider)
     if verdict.provider is not None and any(phase in around for phase in _AFTER_DATA):
         # A provider that refuses a recipient only then has accepted them before.
         return decide([f"{heard or whole} (after end of data)"])
