@@ -84,7 +84,8 @@ def _by_signals(seen: View) -> list[Report]:
             return wrapped
         found = found or _about_what_is_returned(seen)
         for said in found:
-            said.kind = _kind(heard)
+            if said.action is None:
+                said.kind = _kind(heard)
         if found:
             return _classified(found)
     if _asks_to_leave(seen, heard):
