@@ -38,6 +38,8 @@ _BEFORE_RECIPIENT: Final = {
         "after initial connection",
     ),
 }
+_TO_MAIL: Final = re.compile(r">>> mail from[^\n]*\n<<< 5")
+_TO_RCPT: Final = re.compile(r">>> rcpt to[^\n]*\n<<< [45]")
 _SAID_BEFORE: Final = "said before the recipient"
 _AGGREGATE: Final = re.compile(r"\s*report[ -]domain:", re.IGNORECASE)
 
@@ -198,15 +200,24 @@ def _verdict(said: Said, heard: str, whole: str, status: str | None, code: str |
     verdict = decide(_texts(said, heard, whole), alone=bool(heard))
     if verdict.disposition != "hard":
         return verdict
-    around = " ".join((said.text, *said.context)).lower()
-    for category, phases in _BEFORE_RECIPIENT.items():
-        if any(phase in around for phase in phases):
-            # Whatever the words say, they are not about somebody who was not named yet.
-            return Verdict(category, "block", _SAID_BEFORE, verdict.words, verdict.provider)
+    around = "\n".join((said.text, *said.context)).lower()
+    if category := _whose_before(around):
+        # Whatever the words say, they are not about somebody who was not named yet.
+        return Verdict(category, "block", _SAID_BEFORE, verdict.words, verdict.provider)
     if verdict.provider is not None and any(phase in around for phase in _AFTER_DATA):
         # A provider that refuses a recipient only then has accepted them before.
         return decide([f"{heard or whole} (after end of data)"])
     return verdict
+
+
+def _whose_before(around: str) -> str | None:
+    """The category of what was refused before a recipient was named; None for what came later."""
+    for category, phases in _BEFORE_RECIPIENT.items():
+        if any(phase in around for phase in phases):
+            return category
+    if ">>> mail from" in around and _TO_MAIL.search(around) and not _TO_RCPT.search(around):
+        return "sender_refused"
+    return None
 
 
 def _texts(said: Said, heard: str, whole: str) -> Iterator[str]:
