@@ -59,6 +59,17 @@ HOSTILE = {
         "b'From: postmaster@x\\nContent-Type: text/html\\n\\n' + b'<style><br <' * 100000",
         False,
     ),
+    "a million mails in an mbox": (
+        "b'From x@example.com Thu Jul  2 12:05:05 2020\\nA: b\\n\\n' * 1_000_000",
+        False,
+    ),
+    "an mbox whose first mail never ends": (
+        (
+            "b'From x Thu Jul  2 12:05:05 2020\\nContent-Type: multipart/mixed; boundary=b\\n\\n'"
+            " + b'From x Thu Jul  2 12:05:05 2020\\nA: b\\n' * 1_000_000"
+        ),
+        False,
+    ),
     "CR only": ("(R + DSN).replace(b'\\n', b'\\r')", True),
     "NUL bytes": ("(R + DSN).replace(b'e', b'\\0e\\0')", True),
 }
@@ -68,7 +79,10 @@ PROBE = (
     REPORT
     + """
 import json, os, resource, sys, time
-from goodstanding.bounces import read
+from goodstanding.bounces import read, read_reply
+# What is compiled or loaded once is not counted.
+read_reply("550 user unknown")
+read(b"From: MAILER-DAEMON@example.com\\n\\nunable to deliver")
 read(R + DSN)
 for name, expression in json.loads(sys.argv[1]).items():
     sys.stdout.flush()

@@ -42,6 +42,17 @@ def test_provider_is_known_by_any_of_its_names() -> None:
     assert read_reply("550 x", "mx.example.org").provider == "mx.example.org"
 
 
+def test_whoever_takes_the_mail_of_somebodys_own_domain_is_known_by_the_words() -> None:
+    text = (
+        "550 5.4.1 Recipient address rejected: Access denied."
+        " [AM0EUR02FT012.eop-EUR02.prod.protection.outlook.com]"
+    )
+    for domain in (None, "contoso.example", "example.org"):
+        report = read_reply(text, domain)
+        assert (report.category, report.provider) == ("mailbox_unknown", "office365.com")
+    assert read_reply(text, "gmail.com").provider == "gmail.com"
+
+
 def test_giving_up_takes_after_the_last_deferral() -> None:
     given_up = "message has been in the queue too long; try again later"
     assert read_reply(given_up).category == "timed_out"
@@ -52,3 +63,15 @@ def test_what_is_kept_of_a_reply_is_bounded() -> None:
     report = read_reply("550 user unknown " + "x" * 1_000_000)
     assert report.category == "mailbox_unknown"
     assert len(report.text or "") <= 2000
+
+
+@pytest.mark.parametrize(
+    ("text", "provider", "category"),
+    [
+        (text, said.get("provider"), said["category"])
+        for said in tomllib.loads((Path(__file__).parent / "wordings.toml").read_text())["said"]
+        for text in said["texts"]
+    ],
+)
+def test_wording(text: str, provider: str | None, category: str) -> None:
+    assert read_reply(text, provider).category == category

@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from goodstanding.bounces import RULES_VERSION, read_reply
-from goodstanding.bounces.matcher import Entry, fold, matcher
+from goodstanding.bounces.matcher import Entry, fold, signal_matcher
 from goodstanding.bounces.rulebook import Rule, Signal, rulebook
 from goodstanding.core.categories import CATEGORIES
 
@@ -28,7 +28,7 @@ def test_example_is_decided_by_its_rule(rule: Rule) -> None:
 
 @pytest.mark.parametrize("signal", BOOK.signals, ids=lambda signal: signal.name)
 def test_signal_hears_its_example(signal: Signal) -> None:
-    assert any(hit.entry is signal for hit in matcher().scan(fold(signal.example)))
+    assert any(hit.entry is signal for hit in signal_matcher().scan(fold(signal.example)))
 
 
 def test_every_category_has_a_rule() -> None:

@@ -1,7 +1,8 @@
 """Reads bounce mail, feedback reports, auto-replies and SMTP replies. Usable alone, without Django.
 
-The way of a mail: ``guard`` bounds and normalises the bytes, ``parse`` makes the MIME tree,
-``extract`` finds who it is about and what was said, ``classify`` decides by rules that are data.
+The way of a mail: ``guard`` bounds and normalises the bytes, ``mime`` makes the tree of its parts,
+``delivery_status``, ``feedback`` and ``prose`` find who it is about and what was said, and
+``classify`` decides by rules that are data.
 Nothing here raises on any input, and time and memory stay bounded.
 """
 

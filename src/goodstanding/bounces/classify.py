@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import Final
 
@@ -15,6 +15,8 @@ from goodstanding.bounces.rulebook import Rule, rulebook
 from goodstanding.core.categories import CATEGORIES, Disposition
 
 _VAGUE: Final = 20  # a priority up to here says less than other texts may
+_PLAIN: Final = 60  # a priority from here on names a cause by more than a failed connection
+_SAYS_NOTHING: Final = 10  # a priority up to here only says "other or undefined"
 
 
 class Verdict(msgspec.Struct, frozen=True):
@@ -27,17 +29,23 @@ class Verdict(msgspec.Struct, frozen=True):
     provider: str | None
 
 
-class _Candidate(msgspec.Struct, frozen=True):
-    """A rule, or a code, that would decide."""
+class _Candidate(msgspec.Struct, frozen=True, gc=False):
+    """A rule, or a code, that would decide; the rule's hit in the folded text."""
 
     rank: tuple[bool, int]  # by a provider's own meaning, priority
     name: str
     category: str
-    words: str | None
+    hit: Hit | None = None
+    folded: bytes = b""
+
+    @property
+    def words(self) -> str | None:
+        """What was matched; finding that costs more than all else."""
+        return words(self.hit, self.folded) if self.hit else None
 
 
 def classify(
-    texts: Sequence[str],
+    texts: Iterable[str],
     *,
     status: str | None = None,
     code: str | None = None,
@@ -45,11 +53,14 @@ def classify(
     host: str | None = None,
     recipient: str | None = None,
     reporter: str | None = None,
+    delayed: bool = False,
+    alone: bool = False,
 ) -> Verdict:
     """Decide by the first of ``texts`` that a rule knows, else by the codes.
 
     What a known provider means outranks the words, the words outrank the codes; a vague word does
-    not outrank a code that says more.
+    not outrank a code that says more. A delay (``delayed``) without a reason is that of time.
+    With ``alone`` the first text is enough where any rule knows its words.
     """
     provider = provider or providers.by_host(host)
     ranked = _by_codes(status, code)
@@ -60,30 +71,49 @@ def classify(
         ranked += _by_words(hits, folded, status, code, provider)
         if any(one.rank[1] > _VAGUE for one in ranked):
             break
+        if alone and any(isinstance(hit.entry, Rule) for hit in hits):
+            break
+        alone = False
     provider = provider or providers.by_recipient(recipient) or providers.by_host(reporter)
     if provider is not None:
         ranked += _by_provider(provider, status, code)
     if not ranked:
-        return Verdict("undetermined", CATEGORIES["undetermined"].disposition, None, None, provider)
-    # Among equals the longest words; a code has none.
-    ranked.sort(key=lambda one: (one.rank, len(one.words or "")), reverse=True)
-    best = ranked[0]
+        category = "timed_out" if delayed else "undetermined"
+        return Verdict(category, CATEGORIES[category].disposition, None, None, provider)
+    ranked.sort(key=lambda one: one.rank, reverse=True)
+    best = _given_up(ranked, status, delayed=delayed) or _longest(ranked)
     second = next((one for one in ranked if one.category != best.category), None)
     return Verdict(best.category, _disposition(best, second), best.name, best.words, provider)
 
 
-def says_something(text: str) -> bool:
-    """Whether any rule knows any of the words of ``text``."""
-    return any(isinstance(hit.entry, Rule) for hit in matcher().scan(fold(text)))
+def _longest(ranked: list[_Candidate]) -> _Candidate:
+    """Among those of the first rank the one of the longest words; a code has none."""
+    best = ranked[0]
+    if len(ranked) == 1 or ranked[1].rank < best.rank:
+        return best
+    first = [one for one in ranked if one.rank == best.rank]
+    if len({one.name for one in first}) == 1:
+        return best
+    return max(first, key=lambda one: len(one.words or ""))
+
+
+def _given_up(ranked: list[_Candidate], status: str | None, *, delayed: bool) -> _Candidate | None:
+    """That the time was up, where all else that was said is that it did not work so far."""
+    best = ranked[0]
+    if delayed and best.rank <= (False, _SAYS_NOTHING):
+        return _Candidate((False, 0), "delayed", "timed_out")
+    if status is None or not status.endswith(".4.7"):
+        return None
+    if best.category != "network_error" or best.rank >= (False, _PLAIN):
+        return None
+    return next((one for one in ranked if one.category == "timed_out"), None)
 
 
 def _by_words(
     hits: Sequence[Hit], folded: bytes, status: str | None, code: str | None, provider: str | None
 ) -> list[_Candidate]:
     return [
-        _Candidate(
-            (bool(rule.provider), rule.priority), rule.name, rule.category, words(hit, folded)
-        )
+        _Candidate((bool(rule.provider), rule.priority), rule.name, rule.category, hit, folded)
         for hit in hits
         if isinstance(rule := hit.entry, Rule) and _holds(rule, status, code, provider)
     ]
@@ -91,7 +121,7 @@ def _by_words(
 
 def _by_provider(provider: str, status: str | None, code: str | None) -> list[_Candidate]:
     return [
-        _Candidate((True, rule.priority), rule.name, rule.category, None)
+        _Candidate((True, rule.priority), rule.name, rule.category)
         for rule in _wordless().get(provider, [])
         if _holds(rule, status, code, provider)
     ]
@@ -127,9 +157,9 @@ def _by_codes(status: str | None, code: str | None) -> list[_Candidate]:
         )
         if known is not None:
             rank = (False, known.priority)
-            found.append(_Candidate(rank, f"status {status}", known.category, None))
+            found.append(_Candidate(rank, f"status {status}", known.category))
     if code is not None and (basic := book.code.get(code)):
-        found.append(_Candidate((False, basic.priority), f"code {code}", basic.category, None))
+        found.append(_Candidate((False, basic.priority), f"code {code}", basic.category))
     return found
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
+from functools import partial
 from typing import Final
 
 from goodstanding.bounces import fields
@@ -23,6 +25,7 @@ _STATUS: Final = re.compile(r"([245]\.\d{1,3}\.\d{1,3})[ \t]*(?:\((.{1,500})\))?
 _FIELDS: Final = re.compile(
     r"^[ \t]{0,4}(?:Final|Original)-Recipient[ \t]*:", re.IGNORECASE | re.MULTILINE
 )
+_BEGINS: Final = {"final-recipient", "original-recipient", "x-actual-recipient"}
 _WORD: Final = re.compile(r"[a-z]+")
 
 
@@ -31,21 +34,41 @@ def in_text(text: str) -> bool:
     return _FIELDS.search(text) is not None
 
 
-def extract(contents: list[str], notice: str) -> list[Said]:
-    """What the delivery-status parts ``contents`` say of each recipient."""
+def extract(contents: list[str], notice: Callable[[], str]) -> list[Said]:
+    """What the delivery-status parts ``contents`` say of each recipient, beside the ``notice``."""
     found: list[Said] = []
     for content in contents:
         reporter = ""
-        for group in fields.groups(content):
+        for group in _joined(fields.groups(content)):
             reporter = _host(group, "reporting-mta") or reporter
             said = _recipient(group, reporter)
             if said is not None:
                 found.append(said)
     everyone = [said.recipient for said in found if said.recipient]
-    alone = len(set(everyone)) < 2
     for said in found:
-        said.context = [notice] if alone else [_near(notice, said, everyone)]
+        said.wider = partial(_around, notice, said, everyone)
     return found
+
+
+def _joined(groups: list[fields.Group]) -> list[fields.Group]:
+    """``groups`` with what a stray blank line cut off a recipient put back."""
+    whole: list[fields.Group] = []
+    for group in groups:
+        rest = whole and not (group.keys() & _BEGINS) and whole[-1].keys() & _BEGINS
+        if rest and not group.keys() & whole[-1].keys():
+            whole[-1].update(group)
+        else:
+            whole.append(group)
+    return whole
+
+
+def _around(notice: Callable[[], str], said: Said, everyone: list[str]) -> list[str]:
+    text = notice()
+    near = _near(text, said, everyone)
+    if len(set(everyone)) > 1:
+        # What stands elsewhere is about the others.
+        return [near] if near else []
+    return [near, text] if near else [text]
 
 
 def _recipient(group: fields.Group, reporter: str) -> Said | None:

@@ -12,13 +12,21 @@ from goodstanding.bounces.view import View
 _TYPE: Final = re.compile(r"[a-z-]+")
 _AUTHENTICATION: Final = {"auth-failure", "dmarc"}
 _RECIPIENTS: Final = ("original-rcpt-to", "removal-recipient", "x-original-rcpt-to")
+_HOTMAIL: Final = b"X-HmXmrOriginalRecipient"
+_FIELD: Final = b"eedback-Type:"
+_FIELDS: Final = re.compile(r"(?:[^\n]*\n){0,40}?[ \t]*Feedback-Type:", re.IGNORECASE)
+_SUBJECT: Final = re.compile(
+    r"(?:e-?mail )?(?:feedback|abuse|complaint) report (?:for|from|about)\b"
+    r"|complaint about (?:a )?message|client tos notification|spam complaint (?:from|about)",
+    re.IGNORECASE,
+)
 _LIMIT: Final = 100
 
 
-def extract(seen: View) -> list[Report]:
+def extract(contents: list[str], seen: View) -> list[Report]:
     """A report for each recipient that is named; one without recipient where none is."""
     reports: list[Report] = []
-    for content in seen.feedback[:5]:
+    for content in contents[:5]:
         merged: fields.Group = {}
         for group in fields.groups(content):
             for name, values in group.items():
@@ -30,18 +38,26 @@ def extract(seen: View) -> list[Report]:
 
 
 def old_form(seen: View) -> list[Report]:
-    """Complaints from before RFC 5965 was followed: the recipient is in the original's headers."""
-    recipient = seen.original.get("x-hmxmroriginalrecipient")
-    if recipient is None:
-        return []
-    return _reports(seen, "abuse", {"original-rcpt-to": [recipient]})
+    """Complaints from before RFC 5965 was followed.
+
+    The fields stand in the text, or the provider is known by its own header or subject and the
+    recipient by the original's headers.
+    """
+    if _FIELD in seen.root.body and _FIELDS.match(seen.notice()):
+        return extract([seen.notice()], seen)
+    if _HOTMAIL in seen.root.body:
+        recipient = seen.original().get(_HOTMAIL.decode().lower())
+        return _reports(seen, "abuse", {"original-rcpt-to": [recipient]}) if recipient else []
+    if seen.returned and _SUBJECT.match(text.header(seen.first("subject"))):
+        return _reports(seen, "abuse", {})
+    return []
 
 
 def _reports(seen: View, feedback_type: str, group: fields.Group) -> list[Report]:
     named: list[str | None] = [*_recipients(seen, group)]
     kind: Kind = "authentication_report" if feedback_type in _AUTHENTICATION else "complaint"
     provider = providers.by_host(text.sender_domain(seen.first("from")))
-    said = " ".join(seen.notice.split())[: text.SAID] or None
+    said = " ".join(seen.notice().split())[: text.SAID] or None
     return [
         Report(
             kind=kind,
@@ -62,6 +78,6 @@ def _recipients(seen: View, group: fields.Group) -> list[str]:
                 named.setdefault(address)
     if not named:
         for header in ("to", "x-original-to", "delivered-to", "cc"):
-            if found := text.addresses(seen.original.get(header, "")):
+            if found := text.addresses(seen.original().get(header, "")):
                 return found[:_LIMIT]
     return list(named)[:_LIMIT]

@@ -24,12 +24,14 @@ def groups(text: str) -> list[Group]:
     last: list[str] | None = None
     for line in text.split("\n", LINES)[:LINES]:
         bare = line.strip()
-        match = None if line[:1] in " \t" and last is not None else _FIELD.match(line)
         if not bare:
             last = None
             if found[-1]:
                 found.append({})
-        elif match:
+        elif last is not None and line[0] in " \t":
+            if len(last[-1]) < FIELD:
+                last[-1] = f"{last[-1]} {bare}"
+        elif match := _FIELD.match(line):
             name = match[1].lower()
             if name in _ONCE and name in found[-1]:
                 # The blank line between two recipients is missing.
@@ -38,7 +40,7 @@ def groups(text: str) -> list[Group]:
             last.append(match[2].strip()[:FIELD])
         elif last is not None and len(last[-1]) < FIELD:
             # Folded; some mailers forget to indent.
-            last[-1] += " " + bare
+            last[-1] = f"{last[-1]} {bare}"
         if len(found) > GROUPS:
             break
     return [group for group in found if group]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from functools import partial
 from typing import Final
 
 from goodstanding.bounces import (
@@ -13,11 +15,12 @@ from goodstanding.bounces import (
     providers,
     text,
 )
-from goodstanding.bounces.classify import classify, says_something
+from goodstanding.bounces.classify import Verdict, classify
 from goodstanding.bounces.guard import guard
 from goodstanding.bounces.matcher import fold
-from goodstanding.bounces.parse import parse
-from goodstanding.bounces.reply import is_generic, quoted, take_apart
+from goodstanding.bounces.mbox import mails
+from goodstanding.bounces.mime import parse
+from goodstanding.bounces.reply import codes, is_generic, quoted, take_apart
 from goodstanding.bounces.report import Kind, Reading, Report
 from goodstanding.bounces.said import Said
 from goodstanding.bounces.signals import Signals, signals
@@ -26,41 +29,70 @@ from goodstanding.bounces.view import View, view
 _UNSUBSCRIBE_TO: Final = re.compile(
     r"(?:^|[<\s,+=_.-])(?:un-?subscribe|opt-?out|leave|remove)[+=_.@-]", re.IGNORECASE
 )
+_CLEAR: Final = 2  # the weight from which on a notice of failure is rather one of another kind
+_AFTER_DATA: Final = ("in reply to end of data", "after end of data")
+# What was refused before a recipient was named, and whose fault that is.
+_BEFORE_RECIPIENT: Final = {
+    "sender_refused": ("in reply to mail from", "after mail from:", "after pipelined mail from:"),
+    "policy_refused": (
+        *("in reply to helo", "in reply to ehlo", "after helo", "after ehlo"),
+        "after initial connection",
+    ),
+}
+_TO_MAIL: Final = re.compile(r">>> mail from[^\n]*\n<<< 5")
+_TO_RCPT: Final = re.compile(r">>> rcpt to[^\n]*\n<<< [45]")
+_SAID_BEFORE: Final = "said before the recipient"
 _AGGREGATE: Final = re.compile(r"\s*report[ -]domain:", re.IGNORECASE)
 
 
 def read(message: bytes) -> list[Report]:
-    """The reports in ``message``, one for each recipient; none for plain mail. Never raises."""
-    return list(read_mail(message).reports)
+    """The reports in ``message``, one for each recipient; none for plain mail. Never raises.
+
+    Of several mails in one, as mbox files hold them, the reports of all.
+    """
+    return [report for mail in mails(message) for report in _reports(view(parse(guard(mail))))]
 
 
 def read_mail(message: bytes) -> Reading:
     """``message`` as read: reports, date, and the original that it returns. Never raises."""
     seen = view(parse(guard(message)))
-    subject = text.header(seen.first("subject"))
     return Reading(
-        reports=tuple(_reports(seen, subject)),
+        reports=tuple(_reports(seen)),
         date=text.date(seen.first("date")),
-        subject=subject,
-        original=seen.original,
+        subject=text.header(seen.first("subject")),
+        original=seen.original(),
     )
 
 
-def _reports(seen: View, subject: str) -> list[Report]:
-    if seen.feedback and (complaints := feedback.extract(seen)):
+def _reports(seen: View) -> list[Report]:
+    if seen.feedback and (complaints := feedback.extract(seen.feedback, seen)):
         return complaints
     if complaints := feedback.old_form(seen):
         return complaints
     if seen.status and (found := delivery_status.extract(seen.status, seen.notice)):
-        return [_classified(said) for said in found]
-    found, complaints = notification.extract(seen.notice)
+        return _classified(found)
+    found, complaints = notification.extract(seen.notice())
     if found or complaints:
-        return [*complaints, *(_classified(said) for said in found)]
+        return [*complaints, *_classified(found)]
+    return _by_signals(seen)
+
+
+def _by_signals(seen: View) -> list[Report]:
+    """What a mail without any part for machines is, by the words of people's language."""
+    subject = text.header(seen.first("subject"))
     heard = signals(seen, subject)
-    if heard.enough("bounce") and (found := _told(seen, heard)):
-        return [_classified(said) for said in found]
+    if heard.enough("bounce"):
+        found = _told(seen)
+        if not found and (wrapped := _wrapped(seen)):
+            return wrapped
+        found = found or _about_what_is_returned(seen)
+        for said in found:
+            if said.action is None:
+                said.kind = _kind(heard)
+        if found:
+            return _classified(found)
     if _asks_to_leave(seen, heard):
-        return [_about_sender(seen, "unsubscribe_request")]
+        return [_about_sender(seen, "unsubscribe_request", feedback_type="opt-out")]
     if heard.enough("challenge"):
         return [_about_sender(seen, "challenge")]
     if heard.enough("auto_reply"):
@@ -80,24 +112,27 @@ def read_again(
     code: str | None = None,
     provider: str | None = None,
     recipient: str | None = None,
+    rule: str | None = None,
     words: str | None = None,
 ) -> Report | None:
     """Read what was kept of a report once more: its text, its codes and who said it.
 
-    None where ``words``, by which it was read, are not in the text: then they stood elsewhere in
-    the mail, and what is kept of it is not enough.
+    None where what it was read by, ``words`` or when it was said (``rule``), is not in the text:
+    then that stood elsewhere in the mail, and what is kept of it is not enough.
     """
     if words is not None and words.encode() not in fold(kept):
         return None
-    return _classified(
+    if rule == _SAID_BEFORE and _whose_before(kept.lower()) is None:
+        return None
+    return _report(
         Said(kind=kind, text=kept, status=status, code=code, host=provider, recipient=recipient)
     )
 
 
-def _told(seen: View, heard: Signals) -> list[Said]:
+def _told(seen: View) -> list[Said]:
     """What a notice for people tells."""
-    if delivery_status.in_text(seen.notice) and (
-        found := delivery_status.extract([seen.notice], seen.notice)
+    if delivery_status.in_text(seen.notice()) and (
+        found := delivery_status.extract([seen.notice()], seen.notice)
     ):
         return found
     if seen.inner_status and (found := delivery_status.extract(seen.inner_status, seen.notice)):
@@ -105,21 +140,42 @@ def _told(seen: View, heard: Signals) -> list[Said]:
         return found
     own = {one.lower() for one in text.addresses(f"{seen.first('to')} {seen.first('from')}"[:2000])}
     failed = text.addresses(seen.first("x-failed-recipients")[:8000])
-    found = prose.extract(seen.notice, own, failed)
-    if not found and seen.html_notice:
-        found = prose.extract(seen.html_notice, own, failed)
-    if not found:
-        found = [
-            Said(recipient=one, context=[seen.notice])
-            for one in text.addresses(seen.original.get("to", "")[:2000], 1)
-        ] or [Said(context=[seen.notice])]
-    if heard.weights.get("delayed", 0) >= 2:
-        for said in found:
-            said.kind = "delayed"
+    found = prose.extract(seen.notice(), own, failed)
+    if not found and seen.markup:
+        found = prose.extract(seen.html_notice(), own, failed)
     return found
 
 
-def _classified(said: Said) -> Report:
+def _about_what_is_returned(seen: View) -> list[Said]:
+    """One whom the original was for, where the notice names nobody."""
+    wider = [seen.notice()].copy
+    if found := text.addresses(seen.original().get("to", "")[:2000], 1):
+        return [Said(recipient=found[0], wider=wider)]
+    # Without a recipient and without what is returned, it only speaks of bounces.
+    return [Said(wider=wider)] if seen.returned or seen.behind() else []
+
+
+def _kind(heard: Signals) -> Kind:
+    if heard.weights.get("delayed", 0) >= _CLEAR:
+        return "delayed"
+    return "delivered" if heard.weights.get("delivered", 0) >= _CLEAR else "bounce"
+
+
+def _wrapped(seen: View) -> list[Report]:
+    """The reports in a report that a daemon put, as text, into a notice of its own."""
+    if not seen.behind():
+        return []
+    inner = view(parse(guard(seen.behind().encode("utf-8", "replace"))))
+    inner.notice()
+    inner.known_behind = ""
+    return _reports(inner)
+
+
+def _classified(found: list[Said]) -> list[Report]:
+    return [_report(said) for said in found]
+
+
+def _report(said: Said) -> Report:
     heard = quoted(said.text)
     reply = take_apart(said.text)
     spoken = take_apart(heard) if heard else reply
@@ -128,14 +184,18 @@ def _classified(said: Said) -> Report:
     if spoken.status is not None and (is_generic(status) or spoken.code is not None or heard):
         # What the server said is nearer to it than what the reporter made of it.
         status = spoken.status
-    for wider in said.context:
-        if code is not None:
-            break
-        around = take_apart(quoted(wider) or wider)
-        code = around.code
-        status = status or around.status
+    if code is None:
+        for wider in said.context:
+            code, around = codes(quoted(wider) or wider)
+            if is_generic(status):
+                status = around or status
+            if code is not None:
+                break
+    verdict: Verdict | None = None
+    if said.kind in ("bounce", "delayed"):
+        verdict = _verdict(said, heard, reply.text, status, code)
     words = reply.text or " ".join(" ".join(said.context[:1]).split())
-    report = Report(
+    return Report(
         kind=said.kind,
         recipient=said.recipient,
         original_recipient=said.original_recipient,
@@ -143,33 +203,59 @@ def _classified(said: Said) -> Report:
         status=status,
         code=code,
         text=words[: text.SAID] or None,
-        provider=providers.by_host(said.host) or providers.by_recipient(said.recipient),
+        category=verdict.category if verdict else None,
+        disposition=("none" if said.kind == "delayed" else verdict.disposition)
+        if verdict
+        else None,
+        rule=verdict.rule if verdict else None,
+        words=verdict.words if verdict else None,
+        provider=verdict.provider if verdict else _provider(said),
     )
-    if said.kind not in ("bounce", "delayed"):
-        return report
-    own = [heard] if heard and says_something(heard) else [heard, reply.text, *said.context]
-    verdict = classify(
-        [one for one in own if one],
+
+
+def _verdict(said: Said, heard: str, whole: str, status: str | None, code: str | None) -> Verdict:
+    decide = partial(
+        classify,
         status=status,
         code=code,
         host=said.host,
         recipient=said.recipient,
         reporter=said.reporter,
+        delayed=said.kind == "delayed",
     )
-    return Report(
-        kind=report.kind,
-        recipient=report.recipient,
-        original_recipient=report.original_recipient,
-        action=report.action,
-        status=report.status,
-        code=report.code,
-        text=report.text,
-        category=verdict.category,
-        disposition="none" if said.kind == "delayed" else verdict.disposition,
-        rule=verdict.rule,
-        words=verdict.words,
-        provider=verdict.provider,
-    )
+    verdict = decide(_texts(said, heard, whole), alone=bool(heard))
+    if verdict.disposition != "hard":
+        return verdict
+    around = "\n".join((said.text, *said.context)).lower()
+    if category := _whose_before(around):
+        # Whatever the words say, they are not about somebody who was not named yet.
+        return Verdict(category, "block", _SAID_BEFORE, verdict.words, verdict.provider)
+    if verdict.provider is not None and any(phase in around for phase in _AFTER_DATA):
+        # A provider that refuses a recipient only then has accepted them before.
+        return decide([f"{heard or whole} (after end of data)"])
+    return verdict
+
+
+def _whose_before(around: str) -> str | None:
+    """The category of what was refused before a recipient was named; None for what came later."""
+    for category, phases in _BEFORE_RECIPIENT.items():
+        if any(phase in around for phase in phases):
+            return category
+    if ">>> mail from" in around and _TO_MAIL.search(around) and not _TO_RCPT.search(around):
+        return "sender_refused"
+    return None
+
+
+def _texts(said: Said, heard: str, whole: str) -> Iterator[str]:
+    if heard:
+        yield heard
+    if whole:
+        yield whole
+    yield from said.context
+
+
+def _provider(said: Said) -> str | None:
+    return providers.by_host(said.host) or providers.by_recipient(said.recipient)
 
 
 def _asks_to_leave(seen: View, heard: Signals) -> bool:
@@ -178,11 +264,12 @@ def _asks_to_leave(seen: View, heard: Signals) -> bool:
     return _UNSUBSCRIBE_TO.search(seen.first("to")[:1000]) is not None and not seen.first("list-id")
 
 
-def _about_sender(seen: View, kind: Kind) -> Report:
+def _about_sender(seen: View, kind: Kind, *, feedback_type: str | None = None) -> Report:
     sender = text.addresses(seen.first("from")[:1000])
     return Report(
         kind=kind,
         recipient=sender[-1] if sender else None,
-        text=" ".join(seen.notice.split())[: text.SAID] or None,
+        text=" ".join(seen.notice().split())[: text.SAID] or None,
         provider=providers.by_recipient(sender[-1]) if sender else None,
+        feedback_type=feedback_type,
     )

@@ -1,4 +1,4 @@
-"""One pattern database for all rules, providers and signals: one linear pass over a text."""
+"""One pattern database for rules and providers, one for signals: one linear pass over a text."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ from functools import lru_cache
 import hyperscan
 import msgspec
 
+from goodstanding.bounces import compiled
 from goodstanding.bounces.rulebook import Provider, Rule, Signal, rulebook
 
 Entry = Rule | Provider | Signal
 
 SCANNED = 8192  # bytes of one text that are looked at
-_WORDS = 300  # bytes before the end of a match in which its beginning is sought
+_WORDS = (60, 300)  # bytes before the end of a match in which its beginning is sought
 
 
 class Hit(msgspec.Struct, frozen=True):
@@ -36,7 +37,11 @@ def fold(text: str) -> bytes:
 
 def words(hit: Hit, folded: bytes) -> str:
     """The words of ``folded`` that ``hit`` matched, as far as they are near its end."""
-    found = _regex(hit.pattern).search(folded, max(0, hit.end - _WORDS), hit.end)
+    found = None
+    for reach in _WORDS:
+        found = _regex(hit.pattern).search(folded, max(0, hit.end - reach), hit.end)
+        if found:
+            break
     start = found.start() if found else max(0, hit.end - 40)
     return folded[start : hit.end].decode("utf-8", "replace").strip()
 
@@ -51,14 +56,7 @@ class Matcher:
 
     def __init__(self, entries: Sequence[Entry]) -> None:
         self._patterns = [(entry, pattern) for entry in entries for pattern in entry.patterns]
-        self._database = hyperscan.Database(mode=hyperscan.HS_MODE_BLOCK)
-        self._database.compile(
-            expressions=[pattern.encode() for _, pattern in self._patterns],
-            ids=list(range(len(self._patterns))),
-            elements=len(self._patterns),
-            # The first end of each pattern is all that is needed; starts would cost much more.
-            flags=[hyperscan.HS_FLAG_SINGLEMATCH] * len(self._patterns),
-        )
+        self._database = compiled.database([pattern.encode() for _, pattern in self._patterns])
         self._local = threading.local()
 
     def scan(self, folded: bytes) -> list[Hit]:
@@ -78,13 +76,24 @@ class Matcher:
 @lru_cache(1)
 def _cached() -> Matcher:
     book = rulebook()
-    return Matcher([*book.rules, *book.providers, *book.signals])
+    return Matcher([*book.rules, *book.providers])
+
+
+@lru_cache(1)
+def _cached_signals() -> Matcher:
+    return Matcher(rulebook().signals)
 
 
 _lock = threading.Lock()
 
 
 def matcher() -> Matcher:
-    """The matcher of the package's rules, compiled at first use."""
+    """The matcher of the package's rules and providers, compiled at first use."""
     with _lock:
         return _cached()
+
+
+def signal_matcher() -> Matcher:
+    """The matcher of the package's signals, compiled at first use."""
+    with _lock:
+        return _cached_signals()

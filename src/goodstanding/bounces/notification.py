@@ -112,5 +112,5 @@ def _said(kind: Kind, one: _Recipient, context: list[str]) -> Said:
         action=one.action,
         status=one.status,
         text=text,
-        context=context,
+        wider=context.copy,
     )

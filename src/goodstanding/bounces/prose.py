@@ -15,6 +15,7 @@ from goodstanding.bounces.text import ADDRESS, addresses, clean_address
 
 LINES: Final = 1500
 RECIPIENTS: Final = 100
+_DIALOGUE_LINES: Final = 20
 SECTION: Final = 3000  # characters of one recipient's section
 
 _OPENS: Final = re.compile(
@@ -31,11 +32,15 @@ _DIALOGUE: Final = re.compile(
 _VERDICT: Final = re.compile(
     rf"[ \t]*[245]\d\d[ -]+(?:[245]\.\d\.\d{{1,3}} )?<({ADDRESS})>\.\.\. ", re.IGNORECASE
 )
+_ALIAS: Final = re.compile(r"\((?:expanded|generated|forwarded) from:?[ \t]*\Z", re.IGNORECASE)
 _TALKING: Final = re.compile(r"[ \t.]*while talking to ", re.IGNORECASE)
 _SENTENCE: Final = re.compile(
-    r"(?:\bto|\bfor|recipients?|user|userid|address(?:es)?|mailbox|account|user name)"
+    r"(?:\bto|\bfor|recipients?|user|userid|address(?:es)?|mailbox|account|user name|list)"
     rf"[ \t]*:?[ \t]*[\"'<(]?({ADDRESS})",
     re.IGNORECASE,
+)
+_SERVICE: Final = re.compile(
+    r"[^\s@]*[-._+](?:ctl|request|help|owner|admin|(?:un)?subscribe)@", re.IGNORECASE
 )
 _NOBODY: Final = re.compile(
     r"(?:postmaster|mailer-daemon|abuse|support|help|no-?reply)@", re.IGNORECASE
@@ -49,45 +54,82 @@ def extract(notice: str, own: set[str], failed: list[str]) -> list[Said]:
     as failed.
     """
     sections = _sections(notice, own - {one.lower() for one in failed})
+    if sections and all(_SERVICE.match(one) for one in sections):
+        # A list's own addresses, told so that one may ask there.
+        named = [one for one in _in_sentences(notice, own) if not _SERVICE.match(one)]
+        sections = dict.fromkeys(named, "") or sections
     if not sections:
         sections = dict.fromkeys(failed or _in_sentences(notice, own), "")
-    return [
-        Said(recipient=recipient, text=_trim(text), context=[notice])
-        for recipient, text in list(sections.items())[:RECIPIENTS]
-    ]
+    told: list[Said] = []
+    for recipient, text in list(sections.items())[:RECIPIENTS]:
+        # What stands below another recipient is about that one.
+        own_alone = len(sections) > 1 and any(letter.isalpha() for letter in text)
+        wider = list if own_alone else [notice].copy
+        told.append(Said(recipient=recipient, text=_trim(text), wider=wider))
+    return told
 
 
 def _sections(notice: str, own: set[str]) -> dict[str, str]:
-    opened: dict[str, list[str]] = {}
-    names: dict[str, str] = {}
-    current: list[str] | None = None
-    dialogue: list[str] = []
+    sections = _Sections(own)
     for line in notice.split("\n", LINES)[:LINES]:
-        found = None
-        verdict = _VERDICT.match(line) if "@" in line else None
-        if verdict and (address := clean_address(verdict[1])) and address.lower() not in own:
-            # Sendmail closes what was said of one recipient with its own line.
-            key = names.setdefault(address.lower(), address)
-            if len(opened) < RECIPIENTS or key in opened:
-                opened.setdefault(key, []).extend([*dialogue, line])
-            current, dialogue = None, []
-            continue
-        if "@" in line:
-            found = _DIALOGUE.match(line) or _OPENS.match(line)
+        sections.hear(line)
+    return {key: "\n".join(lines)[:SECTION] for key, lines in sections.opened.items()}
+
+
+class _Sections:
+    """The lines about each recipient, by their address as it was first written."""
+
+    def __init__(self, own: set[str]) -> None:
+        self.own = own
+        self.opened: dict[str, list[str]] = {}
+        self._names: dict[str, str] = {}
+        self._current: list[str] | None = None
+        self._dialogue: list[str] = []
+
+    def hear(self, line: str) -> None:
+        """The next line of the notice."""
+        if self._current and _ALIAS.search(self._current[-1]):
+            # The address that the recipient was expanded from; it is no other recipient.
+            self._current.append(line)
+        elif "@" not in line or not (self._closes(line) or self._opens(line)):
+            self._goes_on(line)
+
+    def _closes(self, line: str) -> bool:
+        """Sendmail closes what was said of one recipient with its own line."""
+        verdict = _VERDICT.match(line)
+        address = clean_address(verdict[1]) if verdict else None
+        if address is None or address.lower() in self.own:
+            return False
+        if (section := self._of(address)) is not None:
+            section.extend([*self._dialogue, line])
+        self._current, self._dialogue = None, []
+        return True
+
+    def _opens(self, line: str) -> bool:
+        found = _DIALOGUE.match(line) or _OPENS.match(line)
         address = clean_address(found[1]) if found else None
-        if found and address and address.lower() not in own and not _NOBODY.match(address):
-            key = names.setdefault(address.lower(), address)
-            if len(opened) < RECIPIENTS or key in opened:
-                current = opened.setdefault(key, [])
-                current.append(found.groupdict().get("rest") or line)
-                continue
+        if not found or not address or address.lower() in self.own or _NOBODY.match(address):
+            return False
+        section = self._of(address)
+        if section is None:
+            return False
+        section.append(found.groupdict().get("rest") or line)
+        self._current = section
+        return True
+
+    def _goes_on(self, line: str) -> None:
         if _TALKING.match(line):
-            current, dialogue = None, []
-        elif current is not None:
-            current.append(line)
-        elif len(dialogue) < 20:
-            dialogue.append(line)
-    return {key: "\n".join(lines)[:SECTION] for key, lines in opened.items()}
+            self._current, self._dialogue = None, []
+        elif self._current is not None:
+            self._current.append(line)
+        elif len(self._dialogue) < _DIALOGUE_LINES:
+            self._dialogue.append(line)
+
+    def _of(self, address: str) -> list[str] | None:
+        key = self._names.setdefault(address.lower(), address)
+        if key not in self.opened and len(self.opened) >= RECIPIENTS:
+            return None
+        return self.opened.setdefault(key, [])
 
 
 def _in_sentences(notice: str, own: set[str]) -> list[str]:

@@ -53,6 +53,11 @@ def by_words(hits: Iterable[Hit]) -> str | None:
     return None
 
 
+def is_known(name: str | None) -> bool:
+    """Whether that is a provider of whom the rules know something."""
+    return name is not None and _known()[1].get(name) == name
+
+
 def named(name: str | None) -> str | None:
     """The provider somebody named by any of its hosts or domains; else that name itself."""
     if not name or not name.strip():

@@ -10,20 +10,50 @@ import msgspec
 _LEAD: Final = re.compile(
     r"\s*(?:smtp;\s*)?(?:(?:SMTP|smtp) (?:error|code)[:# ]*)?([2-5]\d\d)(?=[ :;,\-(#<\t\n]|$)"
 )
-_ANYWHERE: Final = re.compile(
-    r"(?:(?:said|was|with|returned|response|replied|reason|error|message|code|status|:|\]|\)|<<<|>>>)\s*:?"
-    r"|^|\n)\s*\(?([245][0-5]\d)(?:[ -]+[245]\.\d{1,3}\.\d{1,3}|[ -](?=[^\d\s])|[ ]?\()",
-    re.IGNORECASE,
+# A reply code, and what may stand before one in prose.
+_CODE: Final = re.compile(r"([245][0-5]\d)(?:[ -]+[245]\.\d{1,3}\.\d{1,3}|[ -](?=[^\d\s])|[ ]?\()")
+_BEFORE_CODE: Final = (
+    *(
+        "said",
+        "was",
+        "with",
+        "returned",
+        "response",
+        "replied",
+        "reason",
+        "error",
+        "message",
+        "code",
+    ),
+    *("status", ":", "]", ")", "<<<", ">>>"),
 )
-_STATUS: Final = re.compile(r"(?<![\d.])([245]\.\d{1,3}\.\d{1,3})(?![\d.]*\d)")
+_STATUS: Final = re.compile(r"([245](?<![\d.][245])\.\d{1,3}\.\d{1,3})(?![\d.]*\d)")
 
+# A reply of another server, and what the reporter says before quoting one.
+_REPLY: Final = re.compile(r"(?:[45]\d\d[\s,-]|[45]\.\d\.\d).{3,2000}", re.DOTALL)
+_BEFORE_REPLY: Final = (
+    *(
+        "said:",
+        "said",
+        "]:",
+        "response was:",
+        "response was",
+        "returned was:",
+        "returned was",
+        "<<<",
+    ),
+    *("error_code :", "error_code:", "responded with:", "responded with", "error '", "error"),
+    "message: [",
+)
+_AFTER: Final = re.compile(
+    r"after (?:end of data|initial connection|(?:rcpt to|mail from|helo|ehlo)[^\n]{0,120}):\Z"
+)
+_REPLY_BEGINS: Final = re.compile(r"[45](?:\d\d[\s,-]|\.\d\.\d)")
+_ANGLE: Final = re.compile(r"[45]\d\d [45]\.\d")
+_BEFORE: Final = 150  # characters before a reply that are looked at
 
-_QUOTED: Final = re.compile(
-    r"(?:\bsaid:?|\]:|response was:?|server returned was:?|error_code ?:|<<<|responded with:?"
-    r"|error '?|after (?:end of data|initial connection|(?:rcpt to|mail from|.?helo)[^\n]{0,120}):)"
-    r"\s*"
-    r"((?:[45]\d\d[\s,-]|[45]\.\d\.\d).{3,2000})",
-    re.IGNORECASE | re.DOTALL,
+_ANSWERED: Final = re.compile(
+    r"^<<< [45]\d\d[ -][^\n]*(?:\n<<< [45]\d\d[ -][^\n]*){0,20}", re.MULTILINE
 )
 
 
@@ -40,20 +70,54 @@ def take_apart(text: str) -> Reply:
     text = text[:8192].strip()
     lead = _LEAD.match(text)
     code = lead[1] if lead else None
-    if code is None and (found := _ANYWHERE.search(text)):
-        code = found[1]
+    if code is None:
+        code = _code_in(text)
     status = find_status(text, code)
     return Reply(code, status, _join(text, code, status))
 
 
+def codes(text: str) -> tuple[str | None, str | None]:
+    """The reply code and the enhanced status code that are said in prose."""
+    text = text[:8192].lstrip()
+    lead = _LEAD.match(text)
+    code = lead[1] if lead else _code_in(text)
+    return code, find_status(text, code)
+
+
 def quoted(text: str) -> str:
     """The reply of the remote server that ``text`` quotes, without the reporter's own words."""
-    found = _QUOTED.search(text[:8192])
-    return found[1] if found else ""
+    text = text[:8192]
+    if "<<< " in text and (answered := _ANSWERED.search(text)):
+        # The last word of a dialogue; what the reporter adds stands on lines of its own.
+        return "\n".join(line.strip("< \t") for line in answered[0].split("\n"))
+    for found in _REPLY_BEGINS.finditer(text):
+        at = found.start()
+        before = text[max(0, at - _BEFORE) : at].rstrip().lower()
+        if (
+            before.endswith(_BEFORE_REPLY)
+            or (before.endswith("<") and _ANGLE.match(text, at))
+            or (before.endswith(":") and _AFTER.search(before))
+        ):
+            reply = _REPLY.match(text, at)
+            return reply[0] if reply else ""
+    return ""
+
+
+def _code_in(text: str) -> str | None:
+    for found in _CODE.finditer(text):
+        at = found.start()
+        before = text[max(0, at - 20) : at].rstrip(" \t('[").lower()
+        if not before or before[-1] == "\n" or before.rstrip(": \n").endswith(_BEFORE_CODE):
+            return found[1]
+        if before[-1] in ":)]":
+            return found[1]
+    return None
 
 
 def find_status(text: str, code: str | None = None) -> str | None:
     """The enhanced status code said in ``text``, of the reply code's class where there is one."""
+    if "." not in text:
+        return None
     for found in _STATUS.finditer(text):
         if code is None or found[1][0] == code[0]:
             return found[1]

@@ -29,6 +29,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     the words of the text that it matched, lower-cased. ``category`` and ``disposition`` are there
     for a bounce or a delay only. ``original_recipient`` is the address before any forwarding
     (RFC 3464 section 2.3.1), ``action`` the Action field as reported, lower-cased.
+    ``feedback_type`` is that of a complaint as reported; of a wish to leave it is ``opt-out``.
     """
 
     kind: Kind

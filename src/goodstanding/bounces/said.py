@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import msgspec
 
 from goodstanding.bounces.report import Kind
@@ -10,8 +12,9 @@ from goodstanding.bounces.report import Kind
 class Said(msgspec.Struct, kw_only=True):
     """One recipient's failure, delay or success as the mail tells it.
 
-    ``text`` is what the server said; ``context`` are wider texts, nearest first, for where that
-    means nothing. ``code`` is the reply code, for where no text holds it. ``host`` is the server
+    ``text`` is what the server said; ``wider`` gives wider texts, nearest first, for where that
+    means nothing: mostly it means enough, and they need not be looked for. ``code`` is the reply
+    code, for where no text holds it. ``host`` is the server
     that said it, ``reporter`` the one that tells of it.
     """
 
@@ -22,6 +25,14 @@ class Said(msgspec.Struct, kw_only=True):
     status: str | None = None
     code: str | None = None
     text: str = ""
-    context: list[str] = []
+    wider: Callable[[], list[str]] = list
     host: str | None = None
     reporter: str | None = None
+    known: list[str] | None = None
+
+    @property
+    def context(self) -> list[str]:
+        """The wider texts."""
+        if self.known is None:
+            self.known = self.wider()
+        return self.known

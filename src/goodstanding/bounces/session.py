@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from goodstanding.bounces import providers
 from goodstanding.bounces.classify import classify
-from goodstanding.bounces.reply import take_apart
+from goodstanding.bounces.reply import quoted, take_apart
 from goodstanding.bounces.report import Kind, Report
 from goodstanding.bounces.text import SAID
 
@@ -22,7 +22,13 @@ def read_reply(text: str, provider: str | None = None) -> Report:
     if reply.code is not None and reply.code[0] in "23":
         kind: Kind = "delivered" if reply.code[0] == "2" else "not_a_report"
         return Report(kind=kind, status=reply.status, code=reply.code, text=said, provider=named)
-    verdict = classify([reply.text], status=reply.status, code=reply.code, provider=named)
+    heard = "" if reply.text[:1].isdigit() else quoted(text)
+    texts = [heard, reply.text] if heard else [reply.text]
+    # The domain of somebody's own says nothing of who takes its mail: the words may.
+    known = named if providers.is_known(named) else None
+    verdict = classify(
+        texts, status=reply.status, code=reply.code, provider=known, alone=bool(heard)
+    )
     return Report(
         kind="bounce",
         status=reply.status,
@@ -31,6 +37,6 @@ def read_reply(text: str, provider: str | None = None) -> Report:
         disposition=verdict.disposition,
         rule=verdict.rule,
         text=said,
-        provider=verdict.provider,
+        provider=verdict.provider or named,
         words=verdict.words,
     )

@@ -17,7 +17,9 @@ from goodstanding.bounces.part import Part
 BODY = 48 * 1024  # characters of a text part that are read
 SAID = 2000  # characters kept of what a server said
 
-ADDRESS: Final = r"[^\s<>()\[\],;:\"'@\\{}|*]{1,128}@[^\s<>()\[\],;:\"'@\\{}|*=/?&]{1,255}"
+# What stands round an address; also the full-width punctuation of Chinese and Japanese.
+_APART: Final = r"\s<>()\[\],;:\"'@\\{}|*\u3001-\u301f\uff01-\uff0f\uff1a-\uff20\uff3b-\uff3d"
+ADDRESS: Final = rf"[^{_APART}]{{1,128}}@[^{_APART}=/?&]{{1,255}}"
 _ADDRESS: Final = re.compile(rf'(?:"[^"\n]{{1,64}}"@[\w.-]{{1,255}}|{ADDRESS})')
 _CHARSET: Final = re.compile(r"""charset\s*=\s*["']?([\w.:+-]{1,40})""", re.IGNORECASE)
 _ASCII_DOMAIN: Final = re.compile(r"(?:[a-z0-9-]+\.)+[a-z]{2,}(?=[^a-z0-9.-])", re.IGNORECASE)
@@ -68,9 +70,10 @@ def decode(content: bytes, content_type: str) -> str:
 
 def of_part(part: Part) -> str:
     """The text of a leaf; HTML becomes its plain text."""
-    if not part.content:
+    content = part.content
+    if not content:
         return ""
-    text = decode(part.content, part.first("content-type"))
+    text = decode(content, part.first("content-type"))
     return plain(text) if part.content_type == "text/html" else text
 
 

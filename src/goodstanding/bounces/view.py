@@ -10,7 +10,7 @@ from typing import Final
 import msgspec
 
 from goodstanding.bounces import text
-from goodstanding.bounces.part import Part
+from goodstanding.bounces.part import Part, read_headers
 
 ORIGINAL_FIELDS: Final = 200
 
@@ -35,17 +35,53 @@ _HEADER_START: Final = re.compile(
 
 
 class View(msgspec.Struct):
-    """``notice`` is the text meant for people, without the original; ``status`` and ``feedback``
-    are the contents of the parts for machines; ``original`` the returned mail's headers,
-    ``inner_status`` the machine's report inside what is returned."""
+    """``texts`` and ``markup`` are the parts meant for people (``markup`` the first in HTML),
+    ``status`` and ``feedback`` the contents of those for machines; ``returned`` is the part that
+    holds the original, ``inner_status`` the machine's report inside it.
+
+    What is derived from the parts is made when it is asked for: most reports need little of it.
+    """
 
     root: Part
-    notice: str
-    html_notice: str
-    status: list[str]
-    feedback: list[str]
-    original: dict[str, str]
-    inner_status: list[str]
+    texts: list[Part] = []
+    markup: Part | None = None
+    status: list[str] = []
+    feedback: list[str] = []
+    returned: Part | None = None
+    inner_status: list[str] = []
+    known_notice: str | None = None
+    known_behind: str = ""
+    known_original: dict[str, str] | None = None
+
+    def notice(self) -> str:
+        """The text for people, without the original."""
+        if self.known_notice is None:
+            whole = "\n".join(map(text.of_part, self.texts)) or self.html_notice()
+            # Lower case is several times faster to search than any case.
+            begins = _original_begins().search(whole.lower())
+            if begins:
+                self.known_behind = whole[begins.start() :][: text.BODY]
+                whole = whole[: begins.start()]
+            self.known_notice = whole[: text.BODY]
+        return self.known_notice
+
+    def html_notice(self) -> str:
+        """The text of the part in HTML."""
+        return text.of_part(self.markup) if self.markup else ""
+
+    def behind(self) -> str:
+        """The text that follows the notice in its own part."""
+        self.notice()
+        return self.known_behind
+
+    def original(self) -> dict[str, str]:
+        """The returned mail's headers, by lower-cased name, the first value of each."""
+        if self.known_original is None:
+            found = _original(self.returned) if self.returned else {}
+            self.known_original = found or (
+                _headers_in(behind) if (behind := self.behind()) else {}
+            )
+        return self.known_original
 
     def first(self, name: str) -> str:
         """The mail's own header ``name`` (lower case), first value."""
@@ -60,62 +96,58 @@ class _Forms(msgspec.Struct, forbid_unknown_fields=True):
 def _original_begins() -> re.Pattern[str]:
     file = resources.files("goodstanding.bounces").joinpath("rules", "forms.toml")
     forms = msgspec.toml.decode(file.read_bytes(), type=_Forms)
-    return re.compile("^(?:" + "|".join(forms.original) + ")", re.IGNORECASE | re.MULTILINE)
+    return re.compile("^(?:" + "|".join(forms.original).lower() + ")", re.MULTILINE)
 
 
 def view(root: Part) -> View:
     """Sort the parts of ``root`` by their roles."""
-    seen = View(root, "", "", [], [], {}, [])
-    notices: list[str] = []
-    _walk(root, seen, notices)
-    notice = "\n".join(notices) or seen.html_notice
-    begins = _original_begins().search(notice)
-    if begins:
-        if not seen.original:
-            seen.original = _headers_in(notice[begins.start() :])
-        notice = notice[: begins.start()]
-    seen.notice = notice[: text.BODY]
+    seen = View(root)
+    _walk(root, seen)
     return seen
 
 
-def _walk(part: Part, seen: View, notices: list[str]) -> None:
+def _walk(part: Part, seen: View) -> None:
     kind = part.content_type
     if kind.endswith("delivery-status"):
-        seen.status.append(_machine_text(part))
+        seen.status.append(text.of_part(part))
     elif kind == "message/feedback-report":
-        seen.feedback.append(_machine_text(part))
+        seen.feedback.append(text.of_part(part))
     elif kind in _ORIGINALS:
-        if not seen.original:
-            seen.original = _original(part)
-            seen.inner_status = [
-                _machine_text(inner)
-                for child in part.children
-                for inner in child.children
-                if inner.content_type.endswith("delivery-status")
-            ]
+        _return(part, seen)
     elif part.children:
         for child in part.children:
-            _walk(child, seen, notices)
-    elif not seen.original:
+            _walk(child, seen)
+    elif seen.returned is None:
         # What follows the original belongs to it.
         if kind == "text/html":
-            seen.html_notice = seen.html_notice or text.of_part(part)
+            seen.markup = seen.markup or part
         elif kind.startswith("text/") or kind == "application/json":
-            notices.append(text.of_part(part))
+            seen.texts.append(part)
+        elif kind == "application/octet-stream" and _is_status(part):
+            seen.status.append(text.of_part(part))
+
+
+def _return(part: Part, seen: View) -> None:
+    if seen.returned is not None or not part.body.strip():
+        return
+    seen.returned = part
+    seen.inner_status = [
+        text.of_part(inner)
+        for child in part.children
+        for inner in child.children
+        if inner.content_type.endswith("delivery-status")
+    ]
+
+
+def _is_status(part: Part) -> bool:
+    """Whether the fields of a delivery status hide in a part of an unknown type."""
+    return b"inal-Recipient:" in part.content[:4000]
 
 
 def _original(part: Part) -> dict[str, str]:
-    if part.children:
-        return _firsts(part.children[0].headers)
+    if part.content_type in ("message/rfc822", "message/global"):
+        return _firsts(read_headers(part.content.lstrip(b"\n").partition(b"\n\n")[0]))
     return _headers_in(text.of_part(part))
-
-
-def _machine_text(part: Part) -> str:
-    if part.content is None and part.children:
-        inner = part.children[0]
-        lines = [f"{name}: {value}" for name, values in inner.headers.items() for value in values]
-        return "\n".join(lines) + "\n\n" + text.of_part(inner)
-    return text.of_part(part)
 
 
 def _firsts(headers: dict[str, list[str]]) -> dict[str, str]:

@@ -125,6 +125,7 @@ def _in_mail_again(event: Event, text: str) -> dict[str, Any] | None:
         code=detail.get("code"),
         provider=detail.get("provider"),
         recipient=event.address.value,
+        rule=detail.get("rule"),
         words=detail.get("words"),
     )
     return in_mail(report, forwarded="read_as" in detail) if report is not None else None
