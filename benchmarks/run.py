@@ -10,7 +10,7 @@ from rich.console import Console
 
 from benchmarks import measuring
 
-NAMES: Final = ("fold", "planning", "sending")
+NAMES: Final = ("fold", "planning", "reading", "sending")
 """Every benchmark there is: a module with ``measure(repeat=…, tell=…)`` that gives figures."""
 
 

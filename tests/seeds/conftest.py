@@ -15,6 +15,7 @@ from aiosmtpd.handlers import Sink
 from goodstanding.cli import main
 from tests.cli.conftest import Ran, command
 from tests.ports import free_port
+from tests.seeds.hearing import Hearers, hearers
 
 pytest.register_assert_rewrite("tests.seeds.scenarios")
 
@@ -23,9 +24,23 @@ if TYPE_CHECKING:
     from tests.seeds.scenarios import Scenario
 
 
+@pytest.fixture(scope="session")
+def heard_at_once(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Hearers | None]:
+    """Two processes that hear parts of scenarios at once; on PostgreSQL alone."""
+    if request.config.option.database == "sqlite":
+        yield None
+        return
+    request.getfixturevalue("django_db_setup")
+    with hearers(tmp_path_factory.mktemp("hearing")) as found:
+        yield found
+
+
 @pytest.fixture
 def scenario(
     transactional_db: None,
+    heard_at_once: Hearers | None,
     capfd: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
     settings: Any,
@@ -43,7 +58,7 @@ def scenario(
     def use_policy(name: str) -> None:
         settings.OPTIONS = options_with(name)
 
-    return Scenario(request.module.SYSTEM, run, use_policy)
+    return Scenario(request.module.SYSTEM, run, use_policy, heard_at_once)
 
 
 @pytest.fixture
