@@ -1,4 +1,4 @@
-"""Processes that hear parts of scenarios at once, a job a line: ``python -m tests.seeds.hearing``."""
+"""Processes that hear parts of scenarios, both at once, a job a line: see ``main``."""
 
 from __future__ import annotations
 
