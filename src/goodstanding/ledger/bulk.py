@@ -180,7 +180,7 @@ def new_ids(cursor: CursorWrapper, table: str, count: int) -> Sequence[int]:
 def give_way() -> None:
     """Between two transactions of many: SQLite lets nobody in by turns."""
     if connection.vendor == "sqlite":
-        time.sleep(0.002)
+        time.sleep(0.001)
 
 
 def for_update() -> str:
