@@ -138,11 +138,12 @@ def purge(
     prepare()
     log_with_structlog()
     from goodstanding.contacts import purging
+    from goodstanding.ledger import lookup
 
     wanted = _terms(status or (), older_than)
     if export is not None:
         _must_be_savable(export)
-    with progress("Looking", purging.last_address()) as advance:
+    with progress("Looking", lookup.last_address()) as advance:
         found = purging.find(wanted, advance)
     counted = purging.by_status()
     shown = purging.examples(show)

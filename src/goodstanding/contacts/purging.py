@@ -124,15 +124,12 @@ def terms(statuses: Iterable[str], older_than: int, now: int) -> Terms:
     return Terms(wanted, now - older_than, now)
 
 
-def last_address() -> int:
-    """The highest id of an address: ``find`` advances up to it."""
-    with connection.cursor() as cursor:
-        return lookup.last_address(cursor)
-
-
 def find(wanted: Terms, advance: Advance) -> Found:
-    """Find what there is to purge, once it is written down where everybody stands by now."""
-    last = last_address()
+    """Find what there is to purge, once it is written down where everybody stands by now.
+
+    ``advance`` comes to the id of the last address.
+    """
+    last = lookup.last_address()
     with connection.cursor() as cursor:
         _make_table(cursor)
         for begin in range(0, last, _WINDOW):

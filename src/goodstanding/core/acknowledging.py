@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final, Literal
 
 from goodstanding.core import consent
 from goodstanding.core.gate import ONLY_BY
-from goodstanding.core.limits import Clock, waits
+from goodstanding.core.limits import Clock, gone_at
 from goodstanding.core.policies import Policy
 from goodstanding.core.registers import Registers
 from goodstanding.core.responses import Response
@@ -50,7 +50,7 @@ def bar(
     # An opt-in that changed nothing, as to one topic only, may lie after the opt-out.
     let_in = consent.let_in_at(registers)
     since = -1 if let_in is None else min(let_in, word.said.at)
-    if any(at >= since for at in _acknowledged_at(deliveries, responses, planning=planning)):
+    if any(at >= since for at in gone_at(deliveries, responses, PURPOSE, planning=planning)):
         return "acknowledged"
     return "too_late" if clock.has_come(word.said.at + policy.acknowledgement.within) else None
 
@@ -69,19 +69,3 @@ def _is_the_carriers(registers: Registers) -> bool:
         consent.is_active(registers.carrier_opted_out, back)
         for back in (person.opted_in, person.confirmed)
     )
-
-
-def _acknowledged_at(
-    deliveries: Sequence[Delivery], responses: Sequence[Response], *, planning: bool
-) -> list[int]:
-    """When acknowledgements left or may have left; those that wait, since when they do."""
-    gone = []
-    for each, response in zip(deliveries, responses, strict=True):
-        if each.purpose != PURPOSE:
-            continue
-        at = each.memory.gone_at
-        if at is None and planning and waits(response):
-            at = each.memory.waiting_since
-        if at is not None:
-            gone.append(at)
-    return gone

@@ -77,7 +77,7 @@ def tried_lately(
         at = each.memory.sent_at
         if response.name == "deferred" and not planning:
             continue
-        if at is None and planning and each.purpose in _TRYING and waits(response):
+        if at is None and planning and each.purpose in _TRYING and _waits(response):
             at = each.memory.waiting_since
         if at is not None:
             tried.append(at)
@@ -100,15 +100,7 @@ class Asking:
         self._registers = registers
         self._settings = policy.confirmation
         self._clock = clock
-        self._requests = []
-        for each, response in zip(deliveries, responses, strict=True):
-            if each.purpose != "confirmation":
-                continue
-            at = each.memory.gone_at
-            if at is None and planning and waits(response):
-                at = each.memory.waiting_since
-            if at is not None:
-                self._requests.append(at)
+        self._requests = gone_at(deliveries, responses, "confirmation", planning=planning)
         self._limit_reached = _reached(self._requests, self._settings.a_day, DAY, clock)
         asked = consent.asked_at(registers)
         self._asked = -1 if asked is None else asked
@@ -137,6 +129,22 @@ class Asking:
         return "limit_reached" if lately else None
 
 
+def gone_at(
+    deliveries: Sequence[Delivery], responses: Sequence[Response], purpose: str, *, planning: bool
+) -> list[int]:
+    """When messages of that purpose left or may have left; those that wait, since when they do."""
+    gone = []
+    for each, response in zip(deliveries, responses, strict=True):
+        if each.purpose != purpose:
+            continue
+        at = each.memory.gone_at
+        if at is None and planning and _waits(response):
+            at = each.memory.waiting_since
+        if at is not None:
+            gone.append(at)
+    return gone
+
+
 def _reached(times: list[int], most: int, within: int, clock: Clock) -> bool:
     """Whether so many lie no longer back than that; if so, until when is a moment to come back."""
     if most < 1:
@@ -146,6 +154,6 @@ def _reached(times: list[int], most: int, within: int, clock: Clock) -> bool:
     return not clock.has_come(sorted(times)[-most] + within)
 
 
-def waits(response: Response) -> bool:
+def _waits(response: Response) -> bool:
     """Whether it has still to leave."""
     return response.group == "preparing" or response.name == "deferred"

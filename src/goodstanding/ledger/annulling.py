@@ -138,8 +138,7 @@ def to_apply(annulment: int) -> int:
     one = _about(annulment)
     if one.predicate is not None:
         return to_look_through(one.predicate)
-    with connection.cursor() as cursor:
-        return lookup.last_address(cursor)
+    return lookup.last_address()
 
 
 def finish(now: int) -> bool:
@@ -205,7 +204,7 @@ def _windows(predicate: Predicate, progress: Progress | None) -> Iterator[_Windo
 def _reread(number: int, progress: Progress | None) -> Iterator[_Window]:
     """What that reread reads."""
     with connection.cursor() as cursor:
-        last = lookup.last_address(cursor)
+        last = lookup.last_address()
         for after in range(0, last, WINDOW):
             window = _Window()
             for address, mailing in rereading.touched(number, cursor, after):

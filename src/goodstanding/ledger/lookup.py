@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import cast
 
 import msgspec
-from django.db.backends.utils import CursorWrapper
+from django.db.models import Max
 
 from goodstanding.core.addresses import Address, Channel
 from goodstanding.ledger import models
@@ -59,10 +59,9 @@ def address_ids(addresses: Iterable[Address]) -> dict[Address, int]:
     return found
 
 
-def last_address(cursor: CursorWrapper) -> int:
+def last_address() -> int:
     """The highest id of an address, 0 where there is none: whoever looks through all goes there."""
-    cursor.execute("SELECT coalesce(max(id), 0) FROM ledger_address")
-    return int(cursor.fetchone()[0])
+    return models.Address.objects.aggregate(last=Max("pk"))["last"] or 0
 
 
 def link(delivery: int, number: int) -> str | None:

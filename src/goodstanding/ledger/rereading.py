@@ -82,11 +82,11 @@ def windows(which: Predicate, progress: Callable[[int], None] | None = None) -> 
     """Read those failures again, a window of addresses at a time; nothing is written.
 
     One that counts the same under another rule does not read otherwise. ``progress`` is told how
-    many addresses have been looked through.
+    many of their ids have been looked through.
     """
     with connection.cursor() as cursor:
         rereads = annulments.holding(cursor).rereads
-        last = lookup.last_address(cursor)
+        last = lookup.last_address()
         for after in range(0, last, WINDOW):
             window = Window()
             for failure in of_addresses(cursor, which, after, rereads):

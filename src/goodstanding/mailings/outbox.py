@@ -18,7 +18,7 @@ from __future__ import annotations
 import json
 import secrets
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import Any, Final, cast
+from typing import Final
 
 import msgspec
 from django.db import connection, transaction
@@ -43,14 +43,6 @@ _MAY_GO_ON: Final = (
     " AND (c.expires_at IS NULL OR c.expires_at > %s)"
 )
 """SQL that is true of the content ``c`` of a mailing of which more may leave; takes the time."""
-
-
-_AT_THE_GATE: Final = (
-    "FROM mailings_outbox o JOIN ledger_address a ON a.id = o.address_id"
-    " JOIN ledger_mailing m ON m.id = o.mailing_id"
-    " LEFT JOIN ledger_topicstanding t ON t.address_id = a.id AND t.topic = m.topic"
-)
-"""SQL for rows of the outbox with all that ``_refusal`` looks at."""
 
 
 PaceKey = tuple[str, int]
@@ -176,21 +168,23 @@ def claim(worker: int, shares: Sequence[Share], now: int) -> list[Claim]:
             bulk.look_up_by_keys(cursor)
             if not liveness.vouch(cursor, worker):
                 return []
-            found = [row for share in shares for row in _found(cursor, share, now)]
-            unsettled = _unsettled(cursor, [delivery for delivery, _ in found], now)
+            due = [delivery for share in shares for delivery in _found(cursor, share, now)]
+            waiting = _at_the_gate(cursor, due, now)
+            unsettled = {each.address_id for each in waiting if each.is_unsettled}
             if not unsettled or settled:
-                due = [delivery for delivery, address in found if address not in unsettled]
-                _skip_refused(cursor, due, now)
-                return _take(cursor, due, worker, {s.lot.id: s.lot for s in shares}, now)
+                waiting = [each for each in waiting if each.address_id not in unsettled]
+                _skip(cursor, [each for each in waiting if each.reason is not None], now)
+                passed = [each for each in waiting if each.reason is None]
+                return _take(cursor, passed, worker, {s.lot.id: s.lot for s in shares}, now)
         # In a transaction of its own: two folds in one would lock addresses after tallies.
         clock.refold(unsettled, now)
         settled = True
 
 
-def _found(cursor: CursorWrapper, share: Share, now: int) -> list[tuple[int, int]]:
+def _found(cursor: CursorWrapper, share: Share, now: int) -> list[int]:
     """What is due; half of it tried before: a long queue must not use up its retries' time."""
     lot, most = share.lot, share.most
-    found: list[tuple[int, int]] = []
+    found: list[int] = []
     if lot.again:
         many = most if not lot.first else (most + secrets.randbelow(2)) // 2
         found = _due(cursor, lot.id, "attempt > 0", many, now)
@@ -199,72 +193,94 @@ def _found(cursor: CursorWrapper, share: Share, now: int) -> list[tuple[int, int
     return found
 
 
-def _unsettled(cursor: CursorWrapper, deliveries: Collection[int], now: int) -> set[int]:
-    """The addresses of those deliveries that must be folded before the gate can answer."""
+class _Waiting(msgspec.Struct, frozen=True):
+    """A row of the outbox as it would be claimed, and what the gate says of it by now.
+
+    ``is_unsettled``: the gate cannot answer until the address is folded.
+    """
+
+    delivery: int
+    mailing: int
+    lot: int
+    address_id: int
+    channel: Channel
+    value: str
+    recipient: str
+    contact: int | None
+    attempts: int
+    first_attempt_at: int | None
+    reason: int | None
+    is_unsettled: bool
+
+    @property
+    def address(self) -> Address:
+        return Address(self.channel, self.value)
+
+
+def _at_the_gate(cursor: CursorWrapper, deliveries: Collection[int], now: int) -> list[_Waiting]:
     if not deliveries:
-        return set()
+        return []
     cursor.execute(
-        f"SELECT a.id {_AT_THE_GATE} WHERE {bulk.among('o.delivery_id')}"
-        f" AND {gate.unsettled(_refusal('o'))}",
-        [bulk.listed(deliveries), active_policy().revision, now],
+        "SELECT delivery_id, mailing_id, lot_id, address_id, channel, value, recipient, contact_id,"
+        f" attempt, first_attempt_at, refusal, {gate.unsettled('refusal', 'w')} FROM ("
+        "SELECT o.delivery_id, o.mailing_id, o.lot_id, o.address_id, a.channel, a.value,"
+        " d.recipient, o.contact_id, o.attempt, o.first_attempt_at, a.due_at, a.policy,"
+        f" {_refusal('o')} AS refusal"
+        " FROM mailings_outbox o JOIN ledger_address a ON a.id = o.address_id"
+        " JOIN ledger_delivery d ON d.id = o.delivery_id"
+        " JOIN ledger_mailing m ON m.id = o.mailing_id"
+        " LEFT JOIN ledger_topicstanding t ON t.address_id = a.id AND t.topic = m.topic"
+        f" WHERE {bulk.among('o.delivery_id')}) AS w ORDER BY delivery_id",
+        [active_policy().revision, now, bulk.listed(deliveries)],
     )
-    return {row[0] for row in cursor.fetchall()}
+    return [_Waiting(*row) for row in cursor.fetchall()]
 
 
 def _take(
     cursor: CursorWrapper,
-    deliveries: Sequence[int],
+    waiting: Sequence[_Waiting],
     worker: int,
     lots: Mapping[int, OpenLot],
     now: int,
 ) -> list[Claim]:
     """Mark the rows as the worker's, under a new token."""
-    if not deliveries:
+    if not waiting:
         return []
     token = secrets.randbits(62)
     cursor.execute(
         f"UPDATE mailings_outbox SET state = {_CLAIMED}, token = %s, worker_id = %s,"
         f" attempt = attempt + 1 WHERE worker_id IS NULL AND {bulk.among('delivery_id')}",
-        [token, worker, bulk.listed(deliveries)],
-    )
-    cursor.execute(
-        "SELECT o.delivery_id, o.mailing_id, o.lot_id, o.address_id, a.channel, a.value,"
-        " d.recipient, o.contact_id, o.attempt, coalesce(o.first_attempt_at, %s)"
-        " FROM mailings_outbox o"
-        " JOIN ledger_address a ON a.id = o.address_id"
-        " JOIN ledger_delivery d ON d.id = o.delivery_id"
-        f" WHERE o.token = %s AND {bulk.among('o.delivery_id')} ORDER BY o.delivery_id",
-        [now, token, bulk.listed(deliveries)],
+        [token, worker, bulk.listed([each.delivery for each in waiting])],
     )
     return [
         Claim(
-            delivery=row[0],
-            mailing=row[1],
-            lot=lots[row[2]],
-            address_id=row[3],
-            address=Address(cast(Channel, row[4]), row[5]),
-            recipient=row[6],
-            contact=row[7],
-            attempt=row[8],
-            first_attempt_at=row[9],
+            delivery=each.delivery,
+            mailing=each.mailing,
+            lot=lots[each.lot],
+            address_id=each.address_id,
+            address=each.address,
+            recipient=each.recipient,
+            contact=each.contact,
+            attempt=each.attempts + 1,
+            first_attempt_at=each.first_attempt_at or now,
             token=token,
         )
-        for row in cursor.fetchall()
+        for each in waiting
     ]
 
 
-def _due(cursor: CursorWrapper, lot: int, which: str, most: int, now: int) -> list[tuple[int, int]]:
-    """The ids of a lot's deliveries that are due, with their addresses', locked till the commit."""
+def _due(cursor: CursorWrapper, lot: int, which: str, most: int, now: int) -> list[int]:
+    """The ids of a lot's deliveries that are due, locked till the commit."""
     if most <= 0:
         return []
     skip = "" if connection.vendor == "sqlite" else " FOR UPDATE SKIP LOCKED"
     order = "not_before, place" if which == "attempt = 0" else "not_before"
     cursor.execute(
-        f"SELECT delivery_id, address_id FROM mailings_outbox WHERE lot_id = %s"
+        f"SELECT delivery_id FROM mailings_outbox WHERE lot_id = %s"
         f" AND worker_id IS NULL AND {which} AND not_before <= %s ORDER BY {order} LIMIT %s{skip}",
         [lot, now, most],
     )
-    return list(cursor.fetchall())
+    return [row[0] for row in cursor.fetchall()]
 
 
 def stayed(now: int) -> set[int]:
@@ -455,26 +471,21 @@ def _record(cursor: CursorWrapper, told: Sequence[Told], now: int) -> None:
         cursor.execute(f"DELETE FROM mailings_outbox WHERE {_under_its_token()}", _tokens(done))
 
 
-def _skip_refused(cursor: CursorWrapper, deliveries: Sequence[int], now: int) -> None:
-    """Skip what the gate refuses by now."""
-    if not deliveries:
-        return
-    cursor.execute(
-        f"SELECT o.delivery_id, a.channel, a.value, {_refusal('o')} {_AT_THE_GATE}"
-        f" WHERE {bulk.among('o.delivery_id')} AND {_refusal('o')} IS NOT NULL",
-        [bulk.listed(deliveries)],
-    )
-    refused: list[tuple[Any, ...]] = cursor.fetchall()
+def _skip(cursor: CursorWrapper, refused: Sequence[_Waiting], now: int) -> None:
     if not refused:
         return
     record(
         [
-            skipped(delivery, Address(cast(Channel, channel), value), REASONS[reason], now)
-            for delivery, channel, value, reason in refused
+            skipped(each.delivery, each.address, REASONS[each.reason], now)
+            for each in refused
+            if each.reason is not None
         ],
         now,
     )
-    _remove(cursor, [row[0] for row in refused])
+    cursor.execute(
+        f"DELETE FROM mailings_outbox WHERE {bulk.among('delivery_id')}",
+        [bulk.listed([each.delivery for each in refused])],
+    )
 
 
 def skipped(delivery: int, address: Address, reason: str, now: int) -> Event:
@@ -487,10 +498,4 @@ def skipped(delivery: int, address: Address, reason: str, now: int) -> Event:
         key=f"skipped:{delivery}",
         delivery=delivery,
         detail={"reason": reason},
-    )
-
-
-def _remove(cursor: CursorWrapper, deliveries: Sequence[int]) -> None:
-    cursor.execute(
-        f"DELETE FROM mailings_outbox WHERE {bulk.among('delivery_id')}", [bulk.listed(deliveries)]
     )
