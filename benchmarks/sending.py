@@ -23,7 +23,7 @@ READY_MADE: Final = 20_000
 _PROCESS: Final = "benchmarks.sending_process"
 
 _Pair = tuple[dict[str, Any], dict[str, Any]]
-"""What was measured of ours, and of the yardstick right before it."""
+"""What was measured of ours, and of the yardstick: the mean of right before and right after."""
 
 
 def measure(
@@ -37,7 +37,7 @@ def measure(
     profile: Path | None = None,
     tell: Console | None = None,
 ) -> list[Figure]:
-    """Measure it, each repeat right after its yardstick; a figure for each database.
+    """Measure it, each repeat between two of its yardstick; a figure for each database.
 
     ``connections``: of the yardstick, and of all ``workers`` together. ``dkim``: the kind of key to
     sign with, ``rsa`` or ``ed25519``. ``profile``: where to write what each thread did, for
@@ -48,13 +48,16 @@ def measure(
         ready, key = Path(name, "messages"), _key(Path(name), dkim)
         _make_ready(ready, min(messages, READY_MADE), connections, key)
         server = measuring.postgresql(stack) if "postgresql" in databases else ""
+        before = _bare(ready, connections, messages)
         for number in range(repeat):
             if tell is not None:
                 tell.print(f"Repeat {number + 1}, to {sink.name()}")
             for database in databases:
-                bare = _bare(ready, connections, messages)
                 with measuring.database(database, server) as place:
                     ours = _ours(place, messages, connections, workers, key, profile)
+                after = _bare(ready, connections, messages)
+                bare = {name: (before[name] + after[name]) / 2 for name in after}
+                before = after
                 found[database].append((ours, bare))
                 if tell is not None:
                     tell.print(f"  {database}: {_said(messages, ours, bare)}")

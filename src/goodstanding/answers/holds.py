@@ -59,11 +59,6 @@ def every() -> list[Hold]:
     ]
 
 
-def undecided() -> list[Hold]:
-    """Those that wait for an operator."""
-    return [each for each in every() if each.state == "undecided"]
-
-
 def _predicate(annulment: Annulment) -> Predicate:
     assert annulment.predicate is not None  # noqa: S101 - a hold has one
     return annulment.predicate

@@ -32,7 +32,7 @@ def of(wanted: Sequence[Address], at: int | None = None) -> Iterator[tuple[Addre
         ids = lookup.address_ids(batch)
         with connection.cursor() as cursor:
             loaded = accounts.load(cursor, ids.values(), lock=False)
-            holding = annulments.holding(cursor, at)
+            holding = annulments.holding(cursor, at) if at is not None else None
             for address in batch:
                 account = loaded.get(ids.get(address, 0))
                 if account is None:
@@ -46,12 +46,13 @@ def by_id(
 ) -> Iterator[History]:
     """What is known of the addresses with those ids; ``policy``: whose statistics are asked for."""
     with connection.cursor() as cursor:
-        holding = annulments.holding(cursor, at)
+        holding = annulments.holding(cursor, at) if at is not None else None
         for account in accounts.load(cursor, ids, lock=False).values():
             history = _known(cursor, account, at, holding)
             if policy is not None and any(
                 is_late(each.memory, policy) for each in history.deliveries.values()
             ):
+                holding = holding or annulments.holding(cursor)
                 heard = _until(_events(account, cursor, holding), at)
                 history = freeze(history, heard, policy, holding.predicates)
             yield history
@@ -81,8 +82,10 @@ def _until(heard: Sequence[Event], at: int | None) -> Sequence[Event]:
     return heard if at is None else [event for event in heard if event.occurred_at <= at]
 
 
-def _known(cursor: CursorWrapper, account: Account, at: int | None, holding: Holding) -> History:
-    if at is None:
+def _known(
+    cursor: CursorWrapper, account: Account, at: int | None, holding: Holding | None
+) -> History:
+    if at is None or holding is None:
         return stored(account)
     return as_of(account, _events(account, cursor, holding), at, holding)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from django.db.backends.utils import CursorWrapper
 
+from goodstanding.core import annulments as core
 from goodstanding.ledger import annulments, bulk
 from goodstanding.ledger.accounts import Account
 from goodstanding.ledger.rebuilding import hear_anew
@@ -17,8 +18,9 @@ def go_back(cursor: CursorWrapper, loaded: dict[int, Account], at: int) -> list[
     where other failures were annulled or reread by then. A delivery that was not there yet
     remembers nothing.
     """
-    holding = annulments.holding(cursor, at)
-    all_differ = holding != annulments.holding(cursor)
+    made = annulments.every(cursor)
+    holding = core.holding(made, at)
+    all_differ = holding != core.holding(made)
     cursor.execute(
         "SELECT address_id, min(occurred_at), max(occurred_at) FROM ledger_event"
         f" WHERE {bulk.among('address_id')} GROUP BY address_id",

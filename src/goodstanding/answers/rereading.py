@@ -20,8 +20,6 @@ from goodstanding.ledger.rereading import Found, Otherwise, ReadAs, Window
 _BATCH: Final = 500
 """Addresses that are loaded at once."""
 
-_ORDER: Final = {status: place for place, status in enumerate(STATUSES)}
-
 
 class As(msgspec.Struct, frozen=True):
     """How a failure is read."""
@@ -110,10 +108,7 @@ def tell(
     number: int | None = None,
 ) -> Told:
     """Put together what was found and what changed by it; ``number``: of the reread made of it."""
-    statuses = [
-        StatusChange(*change, count, named.by_change.get(change, []))
-        for change, count in sorted(changed.items(), key=_by_count)
-    ]
+    statuses = StatusChange.every(changed, named)
     returned = [each for each in statuses if _refused(each.before) and not _refused(each.after)]
     stopped = [each for each in statuses if _refused(each.after) and not _refused(each.before)]
     return Told(
@@ -145,8 +140,3 @@ def _refused(status: str) -> bool:
 def _most(counted: tuple[tuple[ReadAs, ReadAs], int]) -> tuple[int, ReadAs, ReadAs]:
     (before, after), count = counted
     return (-count, before, after)
-
-
-def _by_count(counted: tuple[rebuilding.StatusChange, int]) -> tuple[int, str, int, int]:
-    (channel, before, after), count = counted
-    return (-count, channel, _ORDER[before], _ORDER[after])

@@ -7,9 +7,9 @@ what is known at one and the same moment: what time alone changes is no differen
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from itertools import islice
-from typing import Final
+from typing import Final, Self
 
 import msgspec
 from django.db import connection
@@ -20,9 +20,10 @@ from goodstanding.core.gate import ORDER
 from goodstanding.core.policies import Policy
 from goodstanding.core.standings import STATUSES, Standing
 from goodstanding.core.times import rfc3339
-from goodstanding.ledger import accounts, models
+from goodstanding.ledger import accounts, models, rebuilding
 from goodstanding.ledger.accounts import Account
 from goodstanding.ledger.policy import active_policy
+from goodstanding.ledger.rebuilding import Named
 
 EXAMPLES: Final = 3
 """Addresses that are named of each change, where nobody says how many."""
@@ -44,6 +45,14 @@ class StatusChange(msgspec.Struct, frozen=True):
     after: str = msgspec.field(name="to")
     count: int
     examples: list[str]
+
+    @classmethod
+    def every(cls, changed: Mapping[rebuilding.StatusChange, int], named: Named) -> list[Self]:
+        """Those that concern the most come first."""
+        return [
+            cls(*change, count, named.by_change.get(change, []))
+            for change, count in sorted(changed.items(), key=_by_count)
+        ]
 
 
 class GateChange(msgspec.Struct, frozen=True):
@@ -120,10 +129,9 @@ class _Comparison:
     """The differences so far."""
 
     def __init__(self, examples: int) -> None:
-        self._most = examples
+        self._named = Named(examples)
         self._addresses = 0
-        self._statuses: Counter[tuple[str, str, str]] = Counter()
-        self._examples: dict[tuple[str, str, str], list[str]] = {}
+        self._statuses: Counter[rebuilding.StatusChange] = Counter()
         self._gate: Counter[tuple[str, str | None, str | None]] = Counter()
 
     def add(self, account: Account, before: Standing, after: Standing) -> None:
@@ -131,25 +139,19 @@ class _Comparison:
         if before.status != after.status:
             change = (account.channel, before.status, after.status)
             self._statuses[change] += 1
-            examples = self._examples.setdefault(change, [])
-            if len(examples) < self._most:
-                examples.append(account.value)
+            self._named.add(change, account.value)
         was, would_be = before.blocks[PURPOSE], after.blocks[PURPOSE]
         if was != would_be:
             self._gate[account.channel, was, would_be] += 1
 
     def told(self, policy: str, against: str, at: str) -> Compared:
-        statuses = [
-            StatusChange(*change, count, self._examples[change])
-            for change, count in sorted(self._statuses.items(), key=_by_count)
-        ]
         gate = [
             GateChange(channel, PURPOSE, before, after, count)
             for (channel, before, after), count in sorted(self._gate.items(), key=_gate_by_count)
         ]
         changed = self._statuses.total()
         return Compared(
-            statuses,
+            StatusChange.every(self._statuses, self._named),
             gate,
             Totals(
                 policy=policy,
@@ -164,7 +166,7 @@ class _Comparison:
         )
 
 
-def _by_count(counted: tuple[tuple[str, str, str], int]) -> tuple[int, str, int, int]:
+def _by_count(counted: tuple[rebuilding.StatusChange, int]) -> tuple[int, str, int, int]:
     (channel, before, after), count = counted
     return (-count, channel, _ORDER[before], _ORDER[after])
 

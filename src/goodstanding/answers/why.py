@@ -11,6 +11,7 @@ from django.db.backends.utils import CursorWrapper
 
 from goodstanding.answers import counting, known
 from goodstanding.answers.telling import Anew, explain
+from goodstanding.core import annulments as core
 from goodstanding.core import vocabularies
 from goodstanding.core.addresses import Address
 from goodstanding.core.annulments import Annulment, Holding, Predicates, held_by, is_annulled
@@ -108,11 +109,13 @@ def why(
     policy = policy or active_policy()
     present = now if at is None else at
     ids = lookup.address_ids(addresses)
+    with connection.cursor() as cursor:
+        made = annulments.every(cursor)
+    holding = core.holding(made, at)
+    holds = list(core.undecided(made, at).values())
     for address in addresses:
         with connection.cursor() as cursor:
-            holding = annulments.holding(cursor, at)
             history, events, recorded, anew = _heard(cursor, ids.get(address), address, at, holding)
-            holds = list(annulments.undecided(cursor, at).values())
         annulled = holding.predicates
         history = freeze(history, events, policy, annulled)
         standing = history.standing(policy, present)

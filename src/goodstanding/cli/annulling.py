@@ -8,7 +8,17 @@ import typer
 
 from goodstanding.cli import parameters
 from goodstanding.cli.output import BadInput, asked_of_a_rule, print_json, print_text, progress
-from goodstanding.cli.parameters import By, Category, Domain, Json, Provider, Rule, Since, Until
+from goodstanding.cli.parameters import (
+    By,
+    Category,
+    Domain,
+    Json,
+    Provider,
+    Rule,
+    Since,
+    Until,
+    Why,
+)
 
 if TYPE_CHECKING:
     from goodstanding.core.annulments import State
@@ -17,9 +27,7 @@ if TYPE_CHECKING:
 
 
 def annul(
-    why: Annotated[
-        str | None, typer.Option("--why", "--reason", metavar="TEXT", help="Why; kept for good.")
-    ] = None,
+    why: Why = None,
     provider: Provider = None,
     domain: Domain = None,
     category: Category = None,
@@ -165,10 +173,15 @@ def _tell(made: int | None, found: Touched, *, as_json: bool) -> None:
         return
     what = "would be touched" if made is None else "touched"
     print_text(f"{found.failures:,} failures of {found.addresses:,} addresses {what}.")
-    for each in changes(found)["changed"]:
-        print_text(f"{each['count']:>10,} {each['channel']}: {each['from']} → {each['to']}")
+    print_changes(found)
     if made is not None:
         print_text(f"It is annulment {made}; `goodstanding annul --undo {made}` takes it back.")
+
+
+def print_changes(found: Touched) -> None:
+    """Who stands otherwise by it."""
+    for each in changes(found)["changed"]:
+        print_text(f"{each['count']:>10,} {each['channel']}: {each['from']} → {each['to']}")
 
 
 def changes(found: Touched) -> dict[str, Any]:

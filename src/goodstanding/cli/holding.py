@@ -8,7 +8,7 @@ import typer
 
 from goodstanding.cli import parameters
 from goodstanding.cli.output import BadInput, asked_of_a_rule, print_json, print_text, progress
-from goodstanding.cli.parameters import By, Json
+from goodstanding.cli.parameters import By, Json, Why
 
 if TYPE_CHECKING:
     from goodstanding.answers.holds import Hold
@@ -24,9 +24,7 @@ def holds(
         int | None,
         typer.Option(metavar="NUMBER", help="It was an outage: they count for nothing, for good."),
     ] = None,
-    why: Annotated[
-        str | None, typer.Option("--why", "--reason", metavar="TEXT", help="Why; kept for good.")
-    ] = None,
+    why: Why = None,
     by: By = None,
     as_json: Json = False,
 ) -> None:
@@ -140,7 +138,7 @@ def _in_words(hold: Hold) -> str:
 
 
 def _tell(hold: int, found: Touched | None, *, as_json: bool) -> None:
-    from goodstanding.cli.annulling import changes
+    from goodstanding.cli.annulling import changes, print_changes
 
     if as_json:
         said: dict[str, Any] = {"hold": hold, "state": "upheld" if found is None else "released"}
@@ -152,5 +150,4 @@ def _tell(hold: int, found: Touched | None, *, as_json: bool) -> None:
             f"Hold {hold} is released: {found.failures:,} failures of {found.addresses:,}"
             " addresses count."
         )
-        for each in changes(found)["changed"]:
-            print_text(f"{each['count']:>10,} {each['channel']}: {each['from']} → {each['to']}")
+        print_changes(found)

@@ -29,6 +29,9 @@ By = Annotated[
     str | None,
     typer.Option("--by", metavar="WHO", help="Who does it; the name of your login if left out."),
 ]
+Why = Annotated[
+    str | None, typer.Option("--why", "--reason", metavar="TEXT", help="Why; kept for good.")
+]
 Provider = Annotated[
     str | None,
     typer.Option(metavar="NAME", help="Of mailboxes at that provider, such as gmail.com."),

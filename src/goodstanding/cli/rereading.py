@@ -16,7 +16,17 @@ from goodstanding.cli.output import (
     print_text,
     progress,
 )
-from goodstanding.cli.parameters import By, Category, Domain, Json, Provider, Rule, Since, Until
+from goodstanding.cli.parameters import (
+    By,
+    Category,
+    Domain,
+    Json,
+    Provider,
+    Rule,
+    Since,
+    Until,
+    Why,
+)
 
 if TYPE_CHECKING:
     from goodstanding.answers.rereading import As, ReadingChange, Some, Told
@@ -29,9 +39,7 @@ def reread(
     apply: Annotated[
         bool, typer.Option("--apply", help="Let the new readings count; else nothing is changed.")
     ] = False,
-    why: Annotated[
-        str | None, typer.Option("--why", "--reason", metavar="TEXT", help="Why; kept for good.")
-    ] = None,
+    why: Why = None,
     provider: Provider = None,
     domain: Domain = None,
     category: Category = None,
@@ -83,12 +91,12 @@ def reread(
 
 def _tried(which: Predicate, show: int) -> Told:
     from goodstanding.answers import rereading as answers
-    from goodstanding.ledger import models, rereading
+    from goodstanding.ledger import lookup, rereading
     from goodstanding.ledger.rebuilding import Named
 
     found, named = rereading.Found(), Named(show)
     trial = answers.Trial(parameters.present(), named)
-    with progress("Reading again", models.Address.objects.count()) as advance:
+    with progress("Reading again", lookup.last_address()) as advance:
         for window in rereading.windows(which, advance):
             found.add(window)
             trial.add(window)
@@ -97,22 +105,21 @@ def _tried(which: Predicate, show: int) -> Told:
 
 def _applied(which: Predicate, show: int, why: str, by: str) -> Told:
     from goodstanding.answers import rereading as answers
-    from goodstanding.ledger import annulling, models, rereading
+    from goodstanding.ledger import annulling, lookup, rereading
     from goodstanding.ledger.acts import reasoned
     from goodstanding.ledger.rebuilding import Named
 
     reasoned(why)
     found, named = rereading.Found(), Named(show)
-    addresses = models.Address.objects.count()
     with rereading.gathering() as gathered:
-        with progress("Reading again", addresses) as advance:
+        with progress("Reading again", lookup.last_address()) as advance:
             for window in rereading.windows(which, advance):
                 found.add(window)
                 gathered.add(window)
         if not found.otherwise:
             return answers.tell(found, annulling.Touched().changed, named)
         number = rereading.reread(gathered, why=why, by=by, now=parameters.present())
-    with progress("Folding anew", addresses) as advance:
+    with progress("Folding anew", annulling.to_apply(number)) as advance:
         touched = annulling.apply(number, parameters.present(), advance, named)
     return answers.tell(found, touched.changed, named, number)
 

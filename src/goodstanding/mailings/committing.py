@@ -23,7 +23,7 @@ from goodstanding.mailings.outbox import Claim, Outcome
 FENCES_WITHIN: Final = 0.02
 """Seconds for which what became of a mail waits for a fence to be committed with."""
 
-SETTLE_AT: Final = 200
+SETTLE_AT: Final = 100
 """What became of so many mails is recorded together."""
 
 SETTLE_WITHIN: Final = 0.1
