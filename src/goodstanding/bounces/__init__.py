@@ -2,24 +2,42 @@
 
 The way of a mail: ``guard`` bounds and normalises the bytes, ``mime`` makes the tree of its parts,
 ``delivery_status``, ``feedback`` and ``prose`` find who it is about and what was said, and
-``classify`` decides by rules that are data.
-Nothing here raises on any input, and time and memory stay bounded.
+``classify`` decides by rules that are data. No mail makes any of that raise, and time and memory
+stay bounded. ``taxonomies`` says the categories in other systems' words.
 """
 
 from goodstanding.bounces.mail import read, read_again, read_mail
 from goodstanding.bounces.report import Kind, Reading, Report
 from goodstanding.bounces.rulebook import version as _version
 from goodstanding.bounces.session import read_reply
+from goodstanding.bounces.taxonomies import (
+    Meaning,
+    UnknownName,
+    Word,
+    from_other,
+    meaning_of,
+    systems,
+    to_other,
+    words_of,
+)
 
 RULES_VERSION: str = _version()
 
 __all__ = [
     "RULES_VERSION",
     "Kind",
+    "Meaning",
     "Reading",
     "Report",
+    "UnknownName",
+    "Word",
+    "from_other",
+    "meaning_of",
     "read",
     "read_again",
     "read_mail",
     "read_reply",
+    "systems",
+    "to_other",
+    "words_of",
 ]
