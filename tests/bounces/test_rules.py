@@ -1,4 +1,4 @@
-"""Every rule, signal and code is tested by its own example."""
+"""Every rule, signal and code is tested by its own example, and by one that only comes near it."""
 
 import re
 import subprocess
@@ -26,9 +26,37 @@ def test_example_is_decided_by_its_rule(rule: Rule) -> None:
         assert report.words in " ".join(rule.example.lower().split())
 
 
+@pytest.mark.parametrize("rule", BOOK.rules, ids=lambda rule: rule.name)
+def test_counter_example_means_something_else(rule: Rule) -> None:
+    provider = rule.provider[0] if rule.provider else None
+    report = read_reply(rule.counter, provider)
+    assert report.rule != rule.name
+    assert report.category not in (rule.category, "undetermined")
+
+
 @pytest.mark.parametrize("signal", BOOK.signals, ids=lambda signal: signal.name)
 def test_signal_hears_its_example(signal: Signal) -> None:
     assert any(hit.entry is signal for hit in signal_matcher().scan(fold(signal.example)))
+
+
+@pytest.mark.parametrize("signal", BOOK.signals, ids=lambda signal: signal.name)
+def test_signal_does_not_hear_its_counter_example(signal: Signal) -> None:
+    assert all(hit.entry is not signal for hit in signal_matcher().scan(fold(signal.counter)))
+
+
+@pytest.mark.parametrize(
+    ("text", "category"),
+    [
+        ("550 5.1.1 <dmarc-reports@example.com>: user unknown", "mailbox_unknown"),
+        ("550 Mail rejected: see our SPF/DKIM requirements.", "authentication"),
+        ("550 5.1.1 user unknown, see http://postmaster.free.fr/", "mailbox_unknown"),
+        ("550 5.7.1 Your account is temporarily suspended", "sender_refused"),
+        ("552 5.2.2 Message would exceed the size of the mailbox", "mailbox_full"),
+    ],
+)
+def test_near_misses_are_told_apart(text: str, category: str) -> None:
+    provider = "free.fr" if "free.fr" in text else None
+    assert read_reply(text, provider).category == category
 
 
 def test_every_category_has_a_rule() -> None:

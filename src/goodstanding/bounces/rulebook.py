@@ -16,9 +16,11 @@ from goodstanding.core.categories import CATEGORIES
 class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Words (or a provider's code) that mean a category.
 
-    ``patterns`` are regular expressions over lower-cased text with single spaces; any one of them
-    will do; they match bytes, so no character outside ASCII may stand in a class. With ``provider``
-    the rule holds only for replies of these providers, and outranks every rule without. With
+    ``example`` is a reply that the rule decides, ``counter`` one that comes near its words and
+    means another category. ``patterns`` are regular expressions over lower-cased text with single
+    spaces; any one of them will do; they match bytes, so no character outside ASCII may stand in a
+    class. With ``provider`` the rule holds only for replies of these providers, and outranks every
+    rule without. With
     ``status`` or ``code`` the enhanced status code or the reply code must be one of them. Among the
     rules that match, the highest ``priority`` decides, then the longest words. 50 is a plain
     statement; 20 and below is vaguer than a status code.
@@ -27,6 +29,7 @@ class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     name: str
     category: str
     example: str
+    counter: str
     patterns: list[str] = []
     provider: list[str] = []
     status: list[str] = []
@@ -51,7 +54,10 @@ class Provider(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
 
 
 class Signal(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Words by which a kind of mail is known: where they stand, and how much they weigh."""
+    """Words by which a kind of mail is known: where they stand, and how much they weigh.
+
+    ``example`` is heard by it; ``counter`` comes near its words and is not.
+    """
 
     name: str
     kind: Literal[
@@ -61,6 +67,7 @@ class Signal(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     weight: int
     patterns: list[str]
     example: str
+    counter: str
 
 
 class Code(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
