@@ -18,8 +18,8 @@ import msgspec
 import pytest
 import typer
 
-from goodstanding.bounces.own import own_rules
 from goodstanding import bounces
+from goodstanding.bounces.own import own_rules
 from goodstanding.cli import app
 from goodstanding.config.options import Options
 from goodstanding.core import policy_files, vocabularies

@@ -79,6 +79,11 @@ patterns = ["too far"]
     assert "only the longer words decide" in finding.says
 
 
+def test_an_empty_example_is_found(tmp_path: Path) -> None:
+    findings = found(tmp_path, SUNDAY.replace("550 not on a sunday", " "))
+    assert {finding.fault for finding in findings} == {"shadowed", "never_matched"}
+
+
 def test_a_rule_that_takes_the_packages_examples_is_found(tmp_path: Path) -> None:
     wide = SUNDAY.replace('patterns = ["', 'patterns = ["user", "').replace(
         "550 user unknown", "550 no such mailbox"

@@ -1,5 +1,6 @@
 """A user's own rules: what they outrank, what is refused, and what else was in the running."""
 
+import json
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -42,7 +43,9 @@ def rule(**keys: object) -> str:
     }
     good.update(keys)
     return "[[rule]]\n" + "".join(
-        f"{key} = {value!r}\n" for key, value in good.items() if value is not None
+        f"{key} = {json.dumps(value, ensure_ascii=False)}\n"
+        for key, value in good.items()
+        if value is not None
     )
 
 
@@ -55,6 +58,11 @@ def test_a_rule_of_ones_own_outranks_the_packages_of_its_priority(tmp_path: Path
     assert read_reply("550 5.1.1 user unknown").rule == "user-unknown"
     use_rules(None)
     assert read_reply(SAID).rule == "user-unknown"
+
+
+def test_it_outranks_them_with_fewer_words_too(tmp_path: Path) -> None:
+    use_rules(own(tmp_path, rule(patterns=["team"], example=SAID)))
+    assert read_reply(SAID).rule == "ours"
 
 
 def test_it_does_not_outrank_what_the_package_is_surer_of(tmp_path: Path) -> None:
@@ -116,13 +124,17 @@ def test_the_version_is_that_of_both(tmp_path: Path) -> None:
         (rule(provider=["nobody.example"]), ("rule ours", "no such provider: nobody.example")),
         (rule() + rule(), ("rule ours", "a second")),
         (rule(patterns=["on a ("]), ("rule ours", "on a (", "parenthesis")),
-        (rule(patterns=["(?=x)y"]), ("rule ours", "(?=x)y", "not supported")),
+        (rule(patterns=["(?=x)y"]), ("rule ours", "(?=x)y", "supported")),
+        (rule(patterns=["(?x)a#)\n"]), ("rule ours", "supported")),
+        (rule(patterns=["\\Q)\\E"]), ("rule ours", "supported")),
+        (rule(patterns=["(x)\\1"]), ("rule ours", "Back-references")),
         (rule(patterns=["Sunday"]), ("rule ours", "Sunday", "capital")),
         (rule(patterns=["x*"]), ("rule ours", "x*", "empty")),
         (rule(patterns=[""]), ("rule ours", "empty")),
         (rule(patterns=["caf[éè]"]), ("rule ours", "[éè]", "ASCII")),
         (rule(patterns=["(?:a{80}b){80}"]), ("rule ours", "written out")),
         (rule(patterns=["((((a{9}){9}){9}){9}){9}"]), ("rule ours", "written out")),
+        (rule(patterns=["(?:a{80}[[:alpha:])]){80}"]), ("rule ours", "written out")),
         (rule(patterns=["x" * 3000]), ("rule ours", "longer than")),
     ],
 )

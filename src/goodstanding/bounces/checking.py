@@ -250,7 +250,7 @@ class _Timed:
 
 
 def _long(text: str) -> bytes:
-    return fold(text * (SCANNED // len(text.encode()) + 1))
+    return fold(text * (SCANNED // max(1, len(text.encode())) + 1))
 
 
 def _ignore(_pattern: int, _start: int, _end: int, _flags: int, _context: object) -> None:

@@ -132,7 +132,14 @@ def _by_words(
     hits: Sequence[Hit], folded: bytes, status: str | None, code: str | None, provider: str | None
 ) -> list[_Candidate]:
     return [
-        _Candidate(rank_of(rule), rule.name, rule.category, hit, folded)
+        _Candidate(
+            # That is rank_of, without the call.
+            (bool(rule.provider), rule.priority, type(rule) is OwnRule),
+            rule.name,
+            rule.category,
+            hit,
+            folded,
+        )
         for hit in hits
         if isinstance(rule := hit.entry, Rule) and holds(rule, status, code, provider)
     ]

@@ -102,14 +102,15 @@ class Matcher:
         return [Hit(*self._patterns[pattern], end) for pattern, end in found]
 
 
-@lru_cache(2)
-def _cached(book: Rulebook) -> Matcher:
-    return Matcher([*book.rules, *book.providers])
-
-
 @lru_cache(1)
 def _cached_signals() -> Matcher:
     return Matcher(package_rules().signals)
+
+
+class _Made:
+    """The rules that were compiled last, and their matcher."""
+
+    last: tuple[Rulebook, Matcher] | None = None
 
 
 _lock = threading.Lock()
@@ -117,8 +118,14 @@ _lock = threading.Lock()
 
 def matcher() -> Matcher:
     """The matcher of the rules in force and of the providers, compiled at first use."""
-    with _lock:
-        return _cached(rulebook())
+    book = rulebook()
+    made = _Made.last
+    if made is None or made[0] is not book:
+        with _lock:
+            made = _Made.last
+            if made is None or made[0] is not book:
+                made = _Made.last = (book, Matcher([*book.rules, *book.providers]))
+    return made[1]
 
 
 def signal_matcher() -> Matcher:

@@ -10,7 +10,7 @@ import hyperscan
 _LONGEST: Final = 2000  # bytes of one pattern
 _WIDEST: Final = 5000  # places, with every repeat written out: what compiling costs
 _PART: Final = re.compile(
-    r"\\.|\[\^?\]?(?:\\.|[^\]])*\]|\(\?[a-z-]*[:)]|\{\d+(?:,\d*)?\}|.", re.DOTALL
+    r"\\.|\[\^?\]?(?:\\.|\[:[a-z^]+:\]|[^\]])*\]|\(\?:|\{\d+(?:,\d*)?\}|.", re.DOTALL
 )
 _TIMES: Final = re.compile(r"\{(\d+)(?:,(\d*))?\}")
 
@@ -22,7 +22,10 @@ def fault(pattern: str) -> str | None:
     bare = re.sub(r"\\.", "", pattern)
     if bare != bare.lower():
         return "it has capital letters, and is looked for in lower case: it would never match"
-    for part in _PART.findall(pattern):
+    parts = _PART.findall(pattern)
+    if "(?" in bare.replace("(?:", "") or "\\Q" in parts or "\\E" in parts or "\0" in pattern:
+        return "of groups that begin with (? only (?:…) is supported, and neither \\Q nor NUL is"
+    for part in parts:
         if part.startswith("[") and not part.isascii():
             return f"the class {part} has letters outside ASCII; write (?:…|…) for it"
     if width(pattern) > _WIDEST:
@@ -42,7 +45,7 @@ def width(pattern: str) -> int:
     total, last = 0, 0
     above: list[int] = []
     for part in _PART.findall(pattern):
-        if part.startswith("(") and not part.endswith(")"):
+        if part in ("(", "(?:"):
             above.append(total)
             total, last = 0, 0
         elif part == ")" and above:
@@ -55,4 +58,4 @@ def width(pattern: str) -> int:
             total, last = total + 1, 1
         if total > _WIDEST:
             break
-    return total
+    return total + sum(above)
