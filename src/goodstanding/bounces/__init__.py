@@ -7,8 +7,9 @@ stay bounded. ``taxonomies`` says the categories in other systems' words.
 """
 
 from goodstanding.bounces.mail import read, read_again, read_mail
-from goodstanding.bounces.report import Kind, Reading, Report
-from goodstanding.bounces.rulebook import version as _version
+from goodstanding.bounces.own import BadRules, use_rules
+from goodstanding.bounces.report import Kind, Other, Reading, Report
+from goodstanding.bounces.rulebook import version as rules_version
 from goodstanding.bounces.session import read_reply
 from goodstanding.bounces.taxonomies import (
     Meaning,
@@ -21,12 +22,11 @@ from goodstanding.bounces.taxonomies import (
     words_of,
 )
 
-RULES_VERSION: str = _version()
-
 __all__ = [
-    "RULES_VERSION",
+    "BadRules",
     "Kind",
     "Meaning",
+    "Other",
     "Reading",
     "Report",
     "UnknownName",
@@ -37,7 +37,9 @@ __all__ = [
     "read_again",
     "read_mail",
     "read_reply",
+    "rules_version",
     "systems",
     "to_other",
+    "use_rules",
     "words_of",
 ]
