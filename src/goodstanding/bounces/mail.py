@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from functools import partial
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 from goodstanding.bounces import (
@@ -214,16 +213,7 @@ def _report(said: Said) -> Report:
 
 
 def _verdict(said: Said, heard: str, whole: str, status: str | None, code: str | None) -> Verdict:
-    decide = partial(
-        classify,
-        status=status,
-        code=code,
-        host=said.host,
-        recipient=said.recipient,
-        reporter=said.reporter,
-        delayed=said.kind == "delayed",
-    )
-    verdict = decide(_texts(said, heard, whole), alone=bool(heard))
+    verdict = _decide(said, _texts(said, heard, whole), status, code, alone=bool(heard))
     if verdict.disposition != "hard":
         return verdict
     around = "\n".join((said.text, *said.context)).lower()
@@ -232,15 +222,36 @@ def _verdict(said: Said, heard: str, whole: str, status: str | None, code: str |
         return Verdict(category, "block", _SAID_BEFORE, verdict.words, verdict.provider)
     if verdict.provider is not None and any(phase in around for phase in _AFTER_DATA):
         # A provider that refuses a recipient only then has accepted them before.
-        return decide([f"{heard or whole} (after end of data)"])
+        return _decide(said, [f"{heard or whole} (after end of data)"], status, code)
     return verdict
+
+
+def _decide(
+    said: Said,
+    texts: Iterable[str],
+    status: str | None,
+    code: str | None,
+    *,
+    alone: bool = False,
+) -> Verdict:
+    return classify(
+        texts,
+        status=status,
+        code=code,
+        host=said.host,
+        recipient=said.recipient,
+        reporter=said.reporter,
+        delayed=said.kind == "delayed",
+        alone=alone,
+    )
 
 
 def _whose_before(around: str) -> str | None:
     """The category of what was refused before a recipient was named; None for what came later."""
-    for category, phases in _BEFORE_RECIPIENT.items():
-        if any(phase in around for phase in phases):
-            return category
+    if "after " in around or "in reply to " in around:
+        for category, phases in _BEFORE_RECIPIENT.items():
+            if any(phase in around for phase in phases):
+                return category
     if ">>> mail from" in around and _TO_MAIL.search(around) and not _TO_RCPT.search(around):
         return "sender_refused"
     return None

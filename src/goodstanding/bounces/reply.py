@@ -48,7 +48,7 @@ _BEFORE_REPLY: Final = (
 _AFTER: Final = re.compile(
     r"after (?:end of data|initial connection|(?:rcpt to|mail from|helo|ehlo)[^\n]{0,120}):\Z"
 )
-_REPLY_BEGINS: Final = re.compile(r"[45](?:\d\d[\s,-]|\.\d\.\d)")
+_REPLY_BEGINS: Final = re.compile(r"[45](?<![\d.][45])(?:\d\d[\s,-]|\.\d\.\d)")
 _ANGLE: Final = re.compile(r"[45]\d\d [45]\.\d")
 _BEFORE: Final = 150  # characters before a reply that are looked at
 
