@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 from importlib import resources
+from itertools import islice
 from typing import Final
 
 import msgspec
@@ -57,8 +58,9 @@ class View(msgspec.Struct):
         """The text for people, without the original."""
         if self.known_notice is None:
             whole = "\n".join(map(text.of_part, self.texts)) or self.html_notice()
-            # Lower case is several times faster to search than any case.
-            begins = _original_begins().search(whole.lower())
+            # Lower case is several times faster to search than any case, and from line end to line
+            # end several times faster than from place to place.
+            begins = _original_begins().search("\n" + whole.lower())
             if begins:
                 self.known_behind = whole[begins.start() :][: text.BODY]
                 whole = whole[: begins.start()]
@@ -85,7 +87,7 @@ class View(msgspec.Struct):
 
     def first(self, name: str) -> str:
         """The mail's own header ``name`` (lower case), first value."""
-        return self.root.first(name)
+        return self.root.headers.get(name, "")
 
 
 class _Forms(msgspec.Struct, forbid_unknown_fields=True):
@@ -96,7 +98,7 @@ class _Forms(msgspec.Struct, forbid_unknown_fields=True):
 def _original_begins() -> re.Pattern[str]:
     file = resources.files("goodstanding.bounces").joinpath("rules", "forms.toml")
     forms = msgspec.toml.decode(file.read_bytes(), type=_Forms)
-    return re.compile("^(?:" + "|".join(forms.original).lower() + ")", re.MULTILINE)
+    return re.compile("\n(?:" + "|".join(forms.original).lower() + ")")
 
 
 def view(root: Part) -> View:
@@ -146,13 +148,13 @@ def _is_status(part: Part) -> bool:
 
 def _original(part: Part) -> dict[str, str]:
     if part.content_type in ("message/rfc822", "message/global"):
-        return _firsts(read_headers(part.content.lstrip(b"\n").partition(b"\n\n")[0]))
+        return _decoded(read_headers(part.content.lstrip(b"\n").partition(b"\n\n")[0]))
     return _headers_in(text.of_part(part))
 
 
-def _firsts(headers: dict[str, list[str]]) -> dict[str, str]:
-    kept = list(headers.items())[:ORIGINAL_FIELDS]
-    return {name: text.header(values[0]) for name, values in kept if values}
+def _decoded(headers: dict[str, str]) -> dict[str, str]:
+    kept = islice(headers.items(), ORIGINAL_FIELDS)
+    return {name: text.header(value) for name, value in kept}
 
 
 def _headers_in(body: str) -> dict[str, str]:
