@@ -133,8 +133,10 @@ class _Sections:
 
 
 def _in_sentences(notice: str, own: set[str]) -> list[str]:
-    found = [address for one in _SENTENCE.findall(notice[:8000]) if (address := clean_address(one))]
-    found = found or addresses(notice[:8000])
+    # No address runs over a line's end.
+    spoken = "\n".join([line for line in notice[:8000].split("\n") if "@" in line])
+    found = [address for one in _SENTENCE.findall(spoken) if (address := clean_address(one))]
+    found = found or addresses(spoken)
     kept: dict[str, str] = {}
     for address in found:
         if address.lower() not in own and not _NOBODY.match(address):
