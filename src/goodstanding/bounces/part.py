@@ -50,7 +50,10 @@ class Part:
     @property
     def content(self) -> bytes:
         """The body decoded (RFC 2045 section 6); as it is where it cannot be."""
-        encoding = self.first("content-transfer-encoding").strip().lower()
+        encoding = self.headers.get("content-transfer-encoding")
+        if encoding is None:
+            return self.body
+        encoding = encoding.strip().lower()
         if encoding == "base64":
             coded = self.body[:_BODY].translate(None, b"\r\n\t ")
             try:

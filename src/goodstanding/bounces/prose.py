@@ -88,7 +88,7 @@ class _Sections:
 
     def hear(self, line: str) -> None:
         """The next line of the notice."""
-        if self._current and _ALIAS.search(self._current[-1]):
+        if self._current and "(" in self._current[-1] and _ALIAS.search(self._current[-1]):
             # The address that the recipient was expanded from; it is no other recipient.
             self._current.append(line)
         elif "@" not in line or not (self._closes(line) or self._opens(line)):
