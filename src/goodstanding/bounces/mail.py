@@ -59,7 +59,7 @@ def read_mail(message: bytes) -> Reading:
         reports=tuple(_reports(seen)),
         date=text.date(seen.first("date")),
         subject=text.header(seen.first("subject")),
-        original=seen.original(),
+        original=seen.original,
     )
 
 
@@ -148,7 +148,7 @@ def _told(seen: View) -> list[Said]:
 def _about_what_is_returned(seen: View) -> list[Said]:
     """One whom the original was for, where the notice names nobody."""
     wider = [seen.notice()].copy
-    if found := text.addresses(seen.original().get("to", "")[:2000], 1):
+    if found := text.addresses(seen.original.get("to", "")[:2000], 1):
         return [Said(recipient=found[0], wider=wider)]
     # Without a recipient and without what is returned, it only speaks of bounces.
     return [Said(wider=wider)] if seen.returned or seen.behind() else []
@@ -165,8 +165,7 @@ def _wrapped(seen: View) -> list[Report]:
     if not seen.behind():
         return []
     inner = view(parse(guard(seen.behind().encode("utf-8", "replace"))))
-    inner.notice()
-    inner.known_behind = ""
+    inner.halves = inner.notice(), ""
     return _reports(inner)
 
 
