@@ -36,7 +36,7 @@ _ALIAS: Final = re.compile(r"\((?:expanded|generated|forwarded) from:?[ \t]*\Z",
 _TALKING: Final = re.compile(r"[ \t.]*while talking to ", re.IGNORECASE)
 _SENTENCE: Final = re.compile(
     r"(?:\bto|\bfor|recipients?|user|userid|address(?:es)?|mailbox|account|user name|list)"
-    rf"[ \t]*:?[ \t]*[\"'<(]?({ADDRESS})",
+    rf"(?=[ \t:\"'<(])[ \t]*:?[ \t]*[\"'<(]?({ADDRESS})",
     re.IGNORECASE,
 )
 _SERVICE: Final = re.compile(
