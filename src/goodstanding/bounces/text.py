@@ -113,6 +113,8 @@ def header(value: str) -> str:
 
 def addresses(text: str, limit: int = 50) -> list[str]:
     """The distinct addresses that occur in ``text``, in order, at most ``limit``."""
+    if "@" not in text:
+        return []
     found: dict[str, None] = {}
     for match in _ADDRESS.finditer(text):
         if cleaned := clean_address(match[0]):
