@@ -16,6 +16,9 @@ def read_reply(text: str, provider: str | None = None) -> Report:
     a session is temporary is for the caller to know. A 2xx is ``delivered``. ``provider`` is a
     provider's name, a domain of it, or the host that answered. Never raises on any text.
     """
+    if not text.isascii():
+        # Half a character, as JSON may hold one, could be written nowhere.
+        text = text.encode("utf-8", "replace").decode()
     reply = take_apart(text)
     named = providers.named(provider)
     said = reply.text[:SAID] or None

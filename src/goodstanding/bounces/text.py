@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import html
 import re
+import unicodedata
 from datetime import UTC, datetime
 from email.errors import HeaderParseError
 from email.header import decode_header
@@ -132,7 +133,13 @@ def clean_address(text: str) -> str | None:
         text = f"{local}@{domain}"
     if not at or not local or not domain or domain[0] in ".-" or len(text) > 320:
         return None
-    return text
+    return text if text.isprintable() else _seen(text)
+
+
+def _seen(text: str) -> str | None:
+    """An address without what cannot be seen, as HTML has it; None with control characters."""
+    text = "".join(letter for letter in text if unicodedata.category(letter) != "Cf")
+    return clean_address(text) if text.isprintable() else None
 
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)

@@ -13,6 +13,7 @@ from goodstanding.bounces import text
 from goodstanding.bounces.part import Part, read_headers
 
 ORIGINAL_FIELDS: Final = 200
+_NAME: Final = 80  # characters of a field's name
 
 _ORIGINALS: Final = {
     "message/rfc822",
@@ -151,8 +152,8 @@ def _original(part: Part) -> dict[str, str]:
 
 
 def _firsts(headers: dict[str, list[str]]) -> dict[str, str]:
-    kept = list(headers.items())[:ORIGINAL_FIELDS]
-    return {name: text.header(values[0]) for name, values in kept if values}
+    kept = [(name, values) for name, values in headers.items() if len(name) <= _NAME]
+    return {name: text.header(values[0]) for name, values in kept[:ORIGINAL_FIELDS] if values}
 
 
 def _headers_in(body: str) -> dict[str, str]:
