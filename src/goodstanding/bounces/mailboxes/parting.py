@@ -20,10 +20,10 @@ BEGINS: Final = b"From "
 _BLOCK: Final = 256 * 1024
 _LINE: Final = 512  # bytes of a line that say whether a mail begins with it
 _BEFORE: Final = 3  # bytes before that line that say so, too: an empty line
-# "From ann@example.com Thu Jan  1 00:00:00 2026"; nothing is tried twice.
+# "From ann@example.com Thu Jan  1 00:00:00 2026" after an empty line; nothing is tried twice.
 _SEPARATOR: Final = re.compile(
-    rb"From (?>\S[^\n]{0,200}? (?:Mon|Tue|Wed|Thu|Fri|Sat|Sun),? )"
-    rb"(?>[^\n]{0,40}?\d\d:\d\d)(?>[^\n]{0,40}?\d{4})"
+    rb"\n\r?\n(?=From (?>\S[^\n]{0,200}? (?:Mon|Tue|Wed|Thu|Fri|Sat|Sun),? )"
+    rb"(?>[^\n]{0,40}?\d\d:\d\d)(?>[^\n]{0,40}?\d{4}))"
 )
 _QUOTED: Final = re.compile(rb"^>(?=>*From )", re.MULTILINE)
 
@@ -90,12 +90,12 @@ def whole(file: BufferedIOBase, start: bytes = b"") -> bytes:
 
 def _separators(data: bytes, begin: int, end: int) -> Iterator[int]:
     """Where in ``data``, from ``begin`` and before ``end``, the lines begin that begin a mail."""
-    at = data.find(b"\nFrom ", max(begin - 1, 0), end + 5) + 1
-    while at:
-        empty = data[at - 2 : at] == b"\n\n" or data[at - 3 : at] == b"\n\r\n"
-        if empty and at < end and _SEPARATOR.match(data, at):
+    for found in _SEPARATOR.finditer(data, max(begin - _BEFORE, 0)):
+        at = found.end()
+        if at >= end:
+            return
+        if at >= begin:
             yield at
-        at = data.find(b"\nFrom ", at, end + 5) + 1
 
 
 class _Kept:
