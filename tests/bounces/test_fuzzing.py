@@ -76,6 +76,7 @@ HEAD = (
 )
 STATUS = b"--b\nContent-Type: message/delivery-status\n\n"
 GROUP = b"Final-Recipient: rfc822; u%d@example.com\nAction: failed\nStatus: 5.1.1\n\n"
+PROSE = b"From: MAILER-DAEMON@example.com\nSubject: Undelivered mail\n\n"
 FROM = b"From MAILER-DAEMON Thu Jan  1 00:00:00 2026\n"
 
 # name: a mail of about so many bytes
@@ -98,6 +99,11 @@ SHAPES: dict[str, Callable[[int], bytes]] = {
     "styles": lambda size: (
         b"From: MAILER-DAEMON@x\nContent-Type: text/html\n\n" + b"<style>" * (size // 7)
     ),
+    "styles that end": lambda size: (
+        b"From: MAILER-DAEMON@x\nContent-Type: text/html\n\n" + b"<style></STYLE>" * (size // 15)
+    ),
+    "blanks before an address": lambda size: PROSE + b"\t" * min(size, 40_000) + b"a@b.example",
+    "blanks after a word": lambda size: PROSE + b"to" + b" " * min(size, 7900) + b"@ a@b.example",
     "entities": lambda size: (
         b"From: MAILER-DAEMON@x\nContent-Type: text/html\n\n" + b"&#38;" * (size // 5)
     ),

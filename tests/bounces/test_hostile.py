@@ -208,3 +208,8 @@ def test_a_mail_tells_of_so_many_and_no_more() -> None:
     group = b"Final-Recipient: rfc822; u%d@example.com\nAction: failed\n\n"
     parts = [status + b"".join(group % (300 * n + m) for m in range(300)) for n in range(5)]
     assert len(read(head + b"".join(parts))) == 400
+
+
+def test_digits_of_other_scripts_are_no_code() -> None:
+    report = read_reply("55\u0660 5.7.\u07c1 no such user")
+    assert (report.code, report.status) == (None, None)

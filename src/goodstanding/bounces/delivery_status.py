@@ -21,7 +21,7 @@ _KINDS: Final[dict[str, Kind]] = {
     "relayed": "delivered",
     "expanded": "delivered",
 }
-_STATUS: Final = re.compile(r"([245]\.\d{1,3}\.\d{1,3})[ \t]*(?:\((.{1,500})\))?")
+_STATUS: Final = re.compile(r"([245]\.\d{1,3}\.\d{1,3})[ \t]*(?:\((.{1,500})\))?", re.ASCII)
 _FIELDS: Final = re.compile(
     r"^[ \t]{0,4}(?:Final|Original)-Recipient[ \t]*:", re.IGNORECASE | re.MULTILINE
 )

@@ -27,6 +27,9 @@ _ASCII_DOMAIN: Final = re.compile(r"(?:[a-z0-9-]+\.)+[a-z]{2,}(?=[^a-z0-9.-])", 
 _TAG: Final = re.compile(r"<(?:!--|[a-zA-Z/!?])[^<>]*>")
 _BREAK: Final = re.compile(r"<(?:br|/p|/div|/tr|/h\d|/li|p)\b[^<>]*>", re.IGNORECASE)
 _SILENT: Final = re.compile(r"<(style|script|head)\b[^<>]*>", re.IGNORECASE)
+_SILENT_ENDS: Final = {
+    name: re.compile(f"</{name}", re.IGNORECASE) for name in ("style", "script", "head")
+}
 
 
 # Only character sets of mail: the standard library's other codecs (punycode, idna) are quadratic.
@@ -84,13 +87,11 @@ def plain(markup: str) -> str:
     at = 0
     while found := _SILENT.search(markup, at):
         kept.append(markup[at : found.start()])
-        end = markup.find(f"</{found[1]}", found.end())
-        if end < 0:
-            end = markup.lower().find(f"</{found[1].lower()}", found.end())
-        if end < 0:
+        end = _SILENT_ENDS[found[1].lower()].search(markup, found.end())
+        if end is None:
             at = found.end()
             break
-        at = end
+        at = end.start()
     kept.append(markup[at:])
     text = _TAG.sub("", _BREAK.sub("\n", "".join(kept).replace("\n", " ")))
     return html.unescape(text).replace("\xa0", " ")
