@@ -5,12 +5,14 @@ anew after a change of the data: `.venv/bin/python tests/test_docs.py`
 """
 
 import json
+import mailbox
 import re
 import shlex
 import subprocess
 import sys
 import tomllib
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -489,7 +491,7 @@ def test_the_events_that_are_shown_can_be_imported(
 
 
 def test_the_library_reads_what_the_page_says() -> None:
-    [shown] = [text for page, text in blocks("python") if page == "docs/read-bounces.md"]
+    [shown] = [text for _, text in blocks("python") if "read_reply" in text]
     text, provider, said = re.findall(
         r'read_reply\("([^"]+)", provider="([^"]+)"\).*?# (.+?)\n', shown, re.DOTALL
     )[0]
@@ -501,6 +503,22 @@ def test_the_library_translates_as_the_page_says(capsys: pytest.CaptureFixture[s
     [shown] = [text for page, text in blocks("python") if page == "docs/bounce-taxonomies.md"]
     exec(shown, {})
     assert capsys.readouterr().out.splitlines() == re.findall(r"  # (.+)$", shown, re.MULTILINE)
+
+
+def test_the_library_reads_mailboxes_as_the_page_says(tmp_path: Path) -> None:
+    [shown] = [text for _, text in blocks("python") if "read_all" in text]
+    mail = (
+        b"From: MAILER-DAEMON@example.com\nX-Failed-Recipients: ann@example.com\n\n550 5.2.2 full\n"
+    )
+    with closing(mailbox.mbox(tmp_path / "bounces.mbox")) as box:
+        box.add(mail)
+    mailbox.Maildir(tmp_path / "Maildir").add(mail)
+    done = subprocess.run(
+        [sys.executable, "-c", shown], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    lines = done.stdout.splitlines()
+    assert lines[0] == "bounces.mbox#1 ['mailbox_full']"
+    assert re.fullmatch(r"Maildir/new/\S+ \['mailbox_full'\]", lines[1])
 
 
 def test_the_tests_that_are_named_are_there() -> None:

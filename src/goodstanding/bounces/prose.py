@@ -18,14 +18,15 @@ RECIPIENTS: Final = 100
 _DIALOGUE_LINES: Final = 20
 SECTION: Final = 3000  # characters of one recipient's section
 
+# Blanks are taken whole (``*+``): a line may have thousands of them, and of nothing else.
 _OPENS: Final = re.compile(
-    r"[ \t]*(?:[-*•][ \t]+|Recipients?:[ \t]*"
+    r"[ \t]*+(?:[-*•][ \t]+|Recipients?:[ \t]*"
     r"|(?:User|Address|RCPT TO|Failed recipient)[ \t]*:[ \t]*)?"
     rf"""["'<\[(]{{0,2}}(?:mailto:)?({ADDRESS})["'>\])]{{0,2}}(?P<rest>.*)""",
     re.IGNORECASE,
 )
 _DIALOGUE: Final = re.compile(
-    r"[ \t]*(?:<<<|>>>)?[ \t]*(?:[245]\d\d[ -]+(?:[245]\.\d\.\d{1,3} )?|RCPT TO:[ \t]*)"
+    r"[ \t]*+(?:(?:<<<|>>>)[ \t]*+)?(?:[245]\d\d[ -]++(?:[245]\.\d\.\d{1,3} )?|RCPT TO:[ \t]*+)"
     rf"<?({ADDRESS})>?(?:\.\.\.|>|,|:|$)",
     re.IGNORECASE,
 )
@@ -36,7 +37,7 @@ _ALIAS: Final = re.compile(r"\((?:expanded|generated|forwarded) from:?[ \t]*\Z",
 _TALKING: Final = re.compile(r"[ \t.]*while talking to ", re.IGNORECASE)
 _SENTENCE: Final = re.compile(
     r"(?:\bto|\bfor|recipients?|user|userid|address(?:es)?|mailbox|account|user name|list)"
-    rf"(?=[ \t:\"'<(])[ \t]*:?[ \t]*[\"'<(]?({ADDRESS})",
+    rf"(?=[ \t:\"'<(])[ \t]*+(?::[ \t]*+)?[\"'<(]?({ADDRESS})",
     re.IGNORECASE,
 )
 _SERVICE: Final = re.compile(
