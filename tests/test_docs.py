@@ -19,6 +19,7 @@ import pytest
 import typer
 
 from goodstanding import bounces
+from goodstanding.bounces.own import own_rules
 from goodstanding.cli import app
 from goodstanding.config.options import Options
 from goodstanding.core import policy_files, vocabularies
@@ -328,6 +329,9 @@ def test_the_settings_that_are_shown_can_be_used(tmp_path: Path) -> None:
                 (tmp_path / template).write_text("Hello")
             (tmp_path / "sequence.toml").write_text(text)
             assert sequence_files.read(tmp_path / "sequence.toml").problems == (), page
+        elif "[[rule]]" in text:
+            (tmp_path / "ours.toml").write_text(text)
+            assert own_rules(tmp_path / "ours.toml").files["exchange-team"], page
         else:
             assert msgspec.convert(tomllib.loads(text), Options).lanes["main"].port == 587, page
 

@@ -14,7 +14,7 @@ from goodstanding.cli import main, messages
 
 FIELDS = [
     *("kind", "recipient", "status", "code", "category"),
-    *("disposition", "rule", "text", "provider", "feedback_type"),
+    *("disposition", "rule", "text", "provider", "feedback_type", "others"),
 ]
 PLAIN = b"From: ann@example.com\nTo: bob@example.com\nSubject: Lunch?\n\nAt one?\n\nFrom here\n"
 

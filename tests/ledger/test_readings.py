@@ -100,7 +100,7 @@ def test_what_was_read_from_words_that_were_not_kept_is_left() -> None:
         {"text": UNKNOWN, "category": "mailbox_full"},
         {"category": "mailbox_full", "rules": "older"},
         {"text": "", "category": "mailbox_full", "rules": "older"},
-        {"text": UNKNOWN, "category": "mailbox_full", "rules": bounces.RULES_VERSION},
+        {"text": UNKNOWN, "category": "mailbox_full", "rules": bounces.rules_version()},
     ],
     ids=["given", "nothing said", "no words", "read by these rules"],
 )

@@ -7,19 +7,21 @@ Nothing here raises on any input, and time and memory stay bounded.
 """
 
 from goodstanding.bounces.mail import read, read_again, read_mail
-from goodstanding.bounces.report import Kind, Reading, Report
-from goodstanding.bounces.rulebook import version as _version
+from goodstanding.bounces.own import BadRules, use_rules
+from goodstanding.bounces.report import Kind, Other, Reading, Report
+from goodstanding.bounces.rulebook import version as rules_version
 from goodstanding.bounces.session import read_reply
 
-RULES_VERSION: str = _version()
-
 __all__ = [
-    "RULES_VERSION",
+    "BadRules",
     "Kind",
+    "Other",
     "Reading",
     "Report",
     "read",
     "read_again",
     "read_mail",
     "read_reply",
+    "rules_version",
+    "use_rules",
 ]

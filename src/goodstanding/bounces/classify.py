@@ -11,28 +11,34 @@ import msgspec
 from goodstanding.bounces import providers
 from goodstanding.bounces.matcher import Hit, fold, matcher, words
 from goodstanding.bounces.reply import is_generic
-from goodstanding.bounces.rulebook import Rule, rulebook
+from goodstanding.bounces.report import Other
+from goodstanding.bounces.rulebook import OwnRule, Rule, Rulebook, rulebook
 from goodstanding.core.categories import CATEGORIES, Disposition
 
 _VAGUE: Final = 20  # a priority up to here says less than other texts may
 _PLAIN: Final = 60  # a priority from here on names a cause by more than a failed connection
+_OTHERS: Final = 5
 _SAYS_NOTHING: Final = 10  # a priority up to here only says "other or undefined"
 
 
 class Verdict(msgspec.Struct, frozen=True):
-    """The category, what it does to the address, which rule decided and by which words."""
+    """The category, what it does to the address, which rule decided and by which words.
+
+    ``others``: what would have decided otherwise, best first, where that was asked for.
+    """
 
     category: str
     disposition: Disposition
     rule: str | None
     words: str | None
     provider: str | None
+    others: tuple[Other, ...] = ()
 
 
 class _Candidate(msgspec.Struct, frozen=True, gc=False):
     """A rule, or a code, that would decide; the rule's hit in the folded text."""
 
-    rank: tuple[bool, int]  # by a provider's own meaning, priority
+    rank: tuple[bool, int, bool]  # by a provider's own meaning, priority, by a rule of one's own
     name: str
     category: str
     hit: Hit | None = None
@@ -55,12 +61,14 @@ def classify(
     reporter: str | None = None,
     delayed: bool = False,
     alone: bool = False,
+    explain: bool = False,
 ) -> Verdict:
     """Decide by the first of ``texts`` that a rule knows, else by the codes.
 
     What a known provider means outranks the words, the words outrank the codes; a vague word does
     not outrank a code that says more. A delay (``delayed``) without a reason is that of time.
-    With ``alone`` the first text is enough where any rule knows its words.
+    With ``alone`` the first text is enough where any rule knows its words. With ``explain`` the
+    verdict says what else was in the running.
     """
     provider = provider or providers.by_host(host)
     ranked = _by_codes(status, code)
@@ -83,7 +91,9 @@ def classify(
     ranked.sort(key=lambda one: one.rank, reverse=True)
     best = _given_up(ranked, status, delayed=delayed) or _longest(ranked)
     second = next((one for one in ranked if one.category != best.category), None)
-    return Verdict(best.category, _disposition(best, second), best.name, best.words, provider)
+    others = _others(ranked, best) if explain else ()
+    disposition = _disposition(best, second)
+    return Verdict(best.category, disposition, best.name, best.words, provider, others)
 
 
 def _longest(ranked: list[_Candidate]) -> _Candidate:
@@ -97,14 +107,23 @@ def _longest(ranked: list[_Candidate]) -> _Candidate:
     return max(first, key=lambda one: len(one.words or ""))
 
 
+def _others(ranked: list[_Candidate], best: _Candidate) -> tuple[Other, ...]:
+    """Those of another category than ``best``, by rank and then by the length of their words."""
+    others: dict[str, Other] = {}
+    for one in sorted(ranked, key=lambda one: (one.rank, len(one.words or "")), reverse=True):
+        if one.category != best.category:
+            others.setdefault(one.name, Other(one.name, one.category, one.words))
+    return tuple(others.values())[:_OTHERS]
+
+
 def _given_up(ranked: list[_Candidate], status: str | None, *, delayed: bool) -> _Candidate | None:
     """That the time was up, where all else that was said is that it did not work so far."""
     best = ranked[0]
-    if delayed and best.rank <= (False, _SAYS_NOTHING):
-        return _Candidate((False, 0), "delayed", "timed_out")
+    if delayed and best.rank[:2] <= (False, _SAYS_NOTHING):
+        return _Candidate((False, 0, False), "delayed", "timed_out")
     if status is None or not status.endswith(".4.7"):
         return None
-    if best.category != "network_error" or best.rank >= (False, _PLAIN):
+    if best.category != "network_error" or best.rank[:2] >= (False, _PLAIN):
         return None
     return next((one for one in ranked if one.category == "timed_out"), None)
 
@@ -113,31 +132,44 @@ def _by_words(
     hits: Sequence[Hit], folded: bytes, status: str | None, code: str | None, provider: str | None
 ) -> list[_Candidate]:
     return [
-        _Candidate((bool(rule.provider), rule.priority), rule.name, rule.category, hit, folded)
+        _Candidate(
+            # That is rank_of, without the call.
+            (bool(rule.provider), rule.priority, type(rule) is OwnRule),
+            rule.name,
+            rule.category,
+            hit,
+            folded,
+        )
         for hit in hits
-        if isinstance(rule := hit.entry, Rule) and _holds(rule, status, code, provider)
+        if isinstance(rule := hit.entry, Rule) and holds(rule, status, code, provider)
     ]
 
 
 def _by_provider(provider: str, status: str | None, code: str | None) -> list[_Candidate]:
     return [
-        _Candidate((True, rule.priority), rule.name, rule.category)
-        for rule in _wordless().get(provider, [])
-        if _holds(rule, status, code, provider)
+        _Candidate(rank_of(rule), rule.name, rule.category)
+        for rule in _wordless(rulebook()).get(provider, [])
+        if holds(rule, status, code, provider)
     ]
 
 
-@lru_cache(1)
-def _wordless() -> dict[str, list[Rule]]:
+def rank_of(rule: Rule) -> tuple[bool, int, bool]:
+    """What outranks what: a provider's own meaning, then the priority, then a rule of one's own."""
+    return bool(rule.provider), rule.priority, isinstance(rule, OwnRule)
+
+
+@lru_cache(2)
+def _wordless(book: Rulebook) -> dict[str, list[Rule]]:
     rules: dict[str, list[Rule]] = {}
-    for rule in rulebook().rules:
+    for rule in book.rules:
         if not rule.patterns:
             for name in rule.provider:
                 rules.setdefault(name, []).append(rule)
     return rules
 
 
-def _holds(rule: Rule, status: str | None, code: str | None, provider: str | None) -> bool:
+def holds(rule: Rule, status: str | None, code: str | None, provider: str | None) -> bool:
+    """Whether ``rule`` says anything of what this provider says, with these codes."""
     if rule.provider and provider not in rule.provider:
         return False
     if not rule.status and not rule.code:
@@ -156,10 +188,10 @@ def _by_codes(status: str | None, code: str | None) -> list[_Candidate]:
             or book.status.get("x" + detail[: detail.rindex(".")])
         )
         if known is not None:
-            rank = (False, known.priority)
+            rank = (False, known.priority, False)
             found.append(_Candidate(rank, f"status {status}", known.category))
     if code is not None and (basic := book.code.get(code)):
-        found.append(_Candidate((False, basic.priority), f"code {code}", basic.category))
+        found.append(_Candidate((False, basic.priority, False), f"code {code}", basic.category))
     return found
 
 

@@ -13,6 +13,8 @@ import platform
 import stat
 import tempfile
 from collections.abc import Sequence
+from contextlib import suppress
+from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Final
@@ -21,14 +23,24 @@ import hyperscan
 
 _DIGEST: Final = 32  # bytes of the hash that stands before the content
 _LARGEST: Final = 64 * 1024 * 1024
-_KEPT: Final = 4  # files of earlier rules
+_KEPT: Final = 8  # files, also of earlier rules
 
 
 def database(patterns: Sequence[bytes]) -> hyperscan.Database:
     """The database of ``patterns``, numbered in order: from the cache, else compiled and kept."""
     path = _path(patterns)
     if path is not None and (known := _load(path)) is not None:
+        with suppress(OSError):
+            os.utime(path)  # what is used is kept longest
         return known
+    made = compile_patterns(patterns)
+    if path is not None:
+        _keep(path, made)
+    return made
+
+
+def compile_patterns(patterns: Sequence[bytes]) -> hyperscan.Database:
+    """The database of ``patterns``, numbered in order, which is not kept."""
     made = hyperscan.Database(mode=hyperscan.HS_MODE_BLOCK)
     made.compile(
         expressions=list(patterns),
@@ -37,8 +49,19 @@ def database(patterns: Sequence[bytes]) -> hyperscan.Database:
         # The first end of each pattern is all that is needed; starts would cost much more.
         flags=[hyperscan.HS_FLAG_SINGLEMATCH] * len(patterns),
     )
-    if path is not None:
-        _keep(path, made)
+    return made
+
+
+@lru_cache(256)
+def with_starts(pattern: bytes) -> hyperscan.Database | None:
+    """The database of one pattern that tells where matches begin; None where none can be made."""
+    made = hyperscan.Database(mode=hyperscan.HS_MODE_BLOCK)
+    try:
+        made.compile(
+            expressions=[pattern], ids=[0], elements=1, flags=[hyperscan.HS_FLAG_SOM_LEFTMOST]
+        )
+    except hyperscan.HyperscanError:
+        return None
     return made
 
 

@@ -21,7 +21,7 @@ from goodstanding.bounces.matcher import fold
 from goodstanding.bounces.mbox import mails
 from goodstanding.bounces.mime import parse
 from goodstanding.bounces.reply import codes, is_generic, quoted, take_apart
-from goodstanding.bounces.report import Kind, Reading, Report
+from goodstanding.bounces.report import Kind, Other, Reading, Report
 from goodstanding.bounces.said import Said
 from goodstanding.bounces.signals import Signals, signals
 from goodstanding.bounces.view import View, view
@@ -45,12 +45,15 @@ _SAID_BEFORE: Final = "said before the recipient"
 _AGGREGATE: Final = re.compile(r"\s*report[ -]domain:", re.IGNORECASE)
 
 
-def read(message: bytes) -> list[Report]:
+def read(message: bytes, *, explain: bool = False) -> list[Report]:
     """The reports in ``message``, one for each recipient; none for plain mail. Never raises.
 
-    Of several mails in one, as mbox files hold them, the reports of all.
+    Of several mails in one, as mbox files hold them, the reports of all. With ``explain`` each says
+    what else was in the running.
     """
-    return [report for mail in mails(message) for report in _reports(view(parse(guard(mail))))]
+    return [
+        report for mail in mails(message) for report in _reports(view(parse(guard(mail))), explain)
+    ]
 
 
 def read_mail(message: bytes) -> Reading:
@@ -64,33 +67,33 @@ def read_mail(message: bytes) -> Reading:
     )
 
 
-def _reports(seen: View) -> list[Report]:
+def _reports(seen: View, explain: bool = False) -> list[Report]:
     if seen.feedback and (complaints := feedback.extract(seen.feedback, seen)):
         return complaints
     if complaints := feedback.old_form(seen):
         return complaints
     if seen.status and (found := delivery_status.extract(seen.status, seen.notice)):
-        return _classified(found)
+        return _classified(found, explain)
     found, complaints = notification.extract(seen.notice())
     if found or complaints:
-        return [*complaints, *_classified(found)]
-    return _by_signals(seen)
+        return [*complaints, *_classified(found, explain)]
+    return _by_signals(seen, explain)
 
 
-def _by_signals(seen: View) -> list[Report]:
+def _by_signals(seen: View, explain: bool) -> list[Report]:
     """What a mail without any part for machines is, by the words of people's language."""
     subject = text.header(seen.first("subject"))
     heard = signals(seen, subject)
     if heard.enough("bounce"):
         found = _told(seen)
-        if not found and (wrapped := _wrapped(seen)):
+        if not found and (wrapped := _wrapped(seen, explain)):
             return wrapped
         found = found or _about_what_is_returned(seen)
         for said in found:
             if said.action is None:
                 said.kind = _kind(heard)
         if found:
-            return _classified(found)
+            return _classified(found, explain)
     if _asks_to_leave(seen, heard):
         return [_about_sender(seen, "unsubscribe_request", feedback_type="opt-out")]
     if heard.enough("challenge"):
@@ -161,21 +164,21 @@ def _kind(heard: Signals) -> Kind:
     return "delivered" if heard.weights.get("delivered", 0) >= _CLEAR else "bounce"
 
 
-def _wrapped(seen: View) -> list[Report]:
+def _wrapped(seen: View, explain: bool) -> list[Report]:
     """The reports in a report that a daemon put, as text, into a notice of its own."""
     if not seen.behind():
         return []
     inner = view(parse(guard(seen.behind().encode("utf-8", "replace"))))
     inner.notice()
     inner.known_behind = ""
-    return _reports(inner)
+    return _reports(inner, explain)
 
 
-def _classified(found: list[Said]) -> list[Report]:
-    return [_report(said) for said in found]
+def _classified(found: list[Said], explain: bool) -> list[Report]:
+    return [_report(said, explain) for said in found]
 
 
-def _report(said: Said) -> Report:
+def _report(said: Said, explain: bool = False) -> Report:
     heard = quoted(said.text)
     reply = take_apart(said.text)
     spoken = take_apart(heard) if heard else reply
@@ -193,7 +196,7 @@ def _report(said: Said) -> Report:
                 break
     verdict: Verdict | None = None
     if said.kind in ("bounce", "delayed"):
-        verdict = _verdict(said, heard, reply.text, status, code)
+        verdict = _verdict(said, heard, reply.text, status, code, explain)
     words = reply.text or " ".join(" ".join(said.context[:1]).split())
     return Report(
         kind=said.kind,
@@ -209,11 +212,14 @@ def _report(said: Said) -> Report:
         else None,
         rule=verdict.rule if verdict else None,
         words=verdict.words if verdict else None,
+        others=verdict.others if verdict else (),
         provider=verdict.provider if verdict else _provider(said),
     )
 
 
-def _verdict(said: Said, heard: str, whole: str, status: str | None, code: str | None) -> Verdict:
+def _verdict(
+    said: Said, heard: str, whole: str, status: str | None, code: str | None, explain: bool
+) -> Verdict:
     decide = partial(
         classify,
         status=status,
@@ -222,6 +228,7 @@ def _verdict(said: Said, heard: str, whole: str, status: str | None, code: str |
         recipient=said.recipient,
         reporter=said.reporter,
         delayed=said.kind == "delayed",
+        explain=explain,
     )
     verdict = decide(_texts(said, heard, whole), alone=bool(heard))
     if verdict.disposition != "hard":
@@ -229,7 +236,10 @@ def _verdict(said: Said, heard: str, whole: str, status: str | None, code: str |
     around = "\n".join((said.text, *said.context)).lower()
     if category := _whose_before(around):
         # Whatever the words say, they are not about somebody who was not named yet.
-        return Verdict(category, "block", _SAID_BEFORE, verdict.words, verdict.provider)
+        others = verdict.others
+        if explain:
+            others = (Other(verdict.rule or "", verdict.category, verdict.words), *others)
+        return Verdict(category, "block", _SAID_BEFORE, verdict.words, verdict.provider, others)
     if verdict.provider is not None and any(phase in around for phase in _AFTER_DATA):
         # A provider that refuses a recipient only then has accepted them before.
         return decide([f"{heard or whole} (after end of data)"])

@@ -11,7 +11,15 @@ import hyperscan
 import msgspec
 
 from goodstanding.bounces import compiled
-from goodstanding.bounces.rulebook import Provider, Rule, Signal, rulebook
+from goodstanding.bounces.rulebook import (
+    OwnRule,
+    Provider,
+    Rule,
+    Rulebook,
+    Signal,
+    package_rules,
+    rulebook,
+)
 
 Entry = Rule | Provider | Signal
 
@@ -37,13 +45,34 @@ def fold(text: str) -> bytes:
 
 def words(hit: Hit, folded: bytes) -> str:
     """The words of ``folded`` that ``hit`` matched, as far as they are near its end."""
-    found = None
-    for reach in _WORDS:
-        found = _regex(hit.pattern).search(folded, max(0, hit.end - reach), hit.end)
-        if found:
-            break
-    start = found.start() if found else max(0, hit.end - 40)
+    if isinstance(hit.entry, OwnRule):
+        start = _began(hit, folded)
+    else:
+        start = None
+        for reach in _WORDS:
+            found = _regex(hit.pattern).search(folded, max(0, hit.end - reach), hit.end)
+            if found:
+                start = found.start()
+                break
+    if start is None:
+        start = max(0, hit.end - 40)
     return folded[start : hit.end].decode("utf-8", "replace").strip()
+
+
+def _began(hit: Hit, folded: bytes) -> int | None:
+    """Where the match of a pattern began that nobody vouches for: found in linear time."""
+    database = compiled.with_starts(hit.pattern.encode())
+    if database is None:
+        return None
+    begun: list[int] = []
+
+    def hear(_pattern: int, start: int, end: int, _flags: int, _context: object) -> None:
+        if end == hit.end:
+            begun.append(start)
+
+    scratch = hyperscan.Scratch(database)
+    database.scan(folded[: hit.end], match_event_handler=hear, scratch=scratch)
+    return min(begun, default=None)
 
 
 @lru_cache(1024)
@@ -74,23 +103,29 @@ class Matcher:
 
 
 @lru_cache(1)
-def _cached() -> Matcher:
-    book = rulebook()
-    return Matcher([*book.rules, *book.providers])
-
-
-@lru_cache(1)
 def _cached_signals() -> Matcher:
-    return Matcher(rulebook().signals)
+    return Matcher(package_rules().signals)
+
+
+class _Made:
+    """The rules that were compiled last, and their matcher."""
+
+    last: tuple[Rulebook, Matcher] | None = None
 
 
 _lock = threading.Lock()
 
 
 def matcher() -> Matcher:
-    """The matcher of the package's rules and providers, compiled at first use."""
-    with _lock:
-        return _cached()
+    """The matcher of the rules in force and of the providers, compiled at first use."""
+    book = rulebook()
+    made = _Made.last
+    if made is None or made[0] is not book:
+        with _lock:
+            made = _Made.last
+            if made is None or made[0] is not book:
+                made = _Made.last = (book, Matcher([*book.rules, *book.providers]))
+    return made[1]
 
 
 def signal_matcher() -> Matcher:

@@ -21,6 +21,14 @@ Kind = Literal[
 ]
 
 
+class Other(msgspec.Struct, frozen=True):
+    """A rule, or a code, that would have decided otherwise; the words that it matched."""
+
+    rule: str
+    category: str
+    words: str | None = None
+
+
 class Report(msgspec.Struct, frozen=True, kw_only=True):
     """One thing that was said about one recipient; None wherever nothing was said.
 
@@ -30,6 +38,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     for a bounce or a delay only. ``original_recipient`` is the address before any forwarding
     (RFC 3464 section 2.3.1), ``action`` the Action field as reported, lower-cased.
     ``feedback_type`` is that of a complaint as reported; of a wish to leave it is ``opt-out``.
+    ``others``, where it was asked for, is what else was in the running: at most five, best first.
     """
 
     kind: Kind
@@ -45,6 +54,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     original_recipient: str | None = None
     action: str | None = None
     words: str | None = None
+    others: tuple[Other, ...] = ()
 
 
 class Reading(msgspec.Struct, frozen=True, kw_only=True):

@@ -9,12 +9,13 @@ from goodstanding.bounces.report import Kind, Report
 from goodstanding.bounces.text import SAID
 
 
-def read_reply(text: str, provider: str | None = None) -> Report:
+def read_reply(text: str, provider: str | None = None, *, explain: bool = False) -> Report:
     """Read one SMTP reply (or an SMS provider's words), single-line or multi-line.
 
     The reply is read as finally given: the words decide its category, also of a 4xx. That a 4xx in
     a session is temporary is for the caller to know. A 2xx is ``delivered``. ``provider`` is a
-    provider's name, a domain of it, or the host that answered. Never raises on any text.
+    provider's name, a domain of it, or the host that answered. With ``explain`` the report says
+    what else was in the running. Never raises on any text.
     """
     reply = take_apart(text)
     named = providers.named(provider)
@@ -27,7 +28,12 @@ def read_reply(text: str, provider: str | None = None) -> Report:
     # The domain of somebody's own says nothing of who takes its mail: the words may.
     known = named if providers.is_known(named) else None
     verdict = classify(
-        texts, status=reply.status, code=reply.code, provider=known, alone=bool(heard)
+        texts,
+        status=reply.status,
+        code=reply.code,
+        provider=known,
+        alone=bool(heard),
+        explain=explain,
     )
     return Report(
         kind="bounce",
@@ -39,4 +45,5 @@ def read_reply(text: str, provider: str | None = None) -> Report:
         text=said,
         provider=verdict.provider or named,
         words=verdict.words,
+        others=verdict.others,
     )

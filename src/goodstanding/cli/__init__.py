@@ -40,6 +40,7 @@ COMMANDS: Final = {
     "purge": "cleaning:purge",
     "rebuild": "keeping:rebuild",
     "lint": "linting:lint",
+    "rules": "ruling:rules",
     "send": "sending:send",
     "template": "singles:template",
     "message": "singles:message",

@@ -11,6 +11,7 @@ import typer
 from goodstanding.cli import messages
 from goodstanding.cli.output import BadInput, complain, print_json, print_table, print_text
 from goodstanding.cli.parameters import Json
+from goodstanding.cli.ruling import RulesFile, put_in_force
 
 if TYPE_CHECKING:
     from goodstanding.bounces import Report
@@ -38,6 +39,7 @@ def explain(
     provider: Annotated[
         str | None, typer.Option(metavar="DOMAIN", help="Who said it, such as gmail.com.")
     ] = None,
+    rules: RulesFile = None,
     as_json: Json = False,
 ) -> None:
     """What do these mails say? Who bounced, why, and what that does to the address.
@@ -50,19 +52,20 @@ def explain(
     """
     if not (paths or reply is not None or replies is not None):
         raise BadInput("Say what to explain: a PATH, --reply TEXT or --replies FILE.")
+    put_in_force(rules)
     from goodstanding import bounces
 
     failed = False
     show = _print_json if as_json else _print_reports
     if reply is not None:
-        show(None, [bounces.read_reply(reply, provider)])
+        show(None, [bounces.read_reply(reply, provider, explain=True)])
     if replies is not None:
         for place, text in _lines(replies):
-            show(place, [bounces.read_reply(text, provider)])
+            show(place, [bounces.read_reply(text, provider, explain=True)])
     for path in paths or []:
         try:
             for mail in messages.mails(path):
-                show(mail.place, bounces.read(mail.message))
+                show(mail.place, bounces.read(mail.message, explain=True))
         except BrokenPipeError:
             raise
         except OSError as error:
@@ -93,7 +96,7 @@ def _print_json(place: str | None, reports: Iterable[Report]) -> None:
 
 
 def _told(report: Report) -> dict[str, Any]:
-    return {field: getattr(report, field) for field in FIELDS}
+    return {field: getattr(report, field) for field in (*FIELDS, "others")}
 
 
 def _print_reports(place: str | None, reports: Iterable[Report]) -> None:
@@ -106,4 +109,7 @@ def _print_reports(place: str | None, reports: Iterable[Report]) -> None:
         rows = [(field, said) for field in FIELDS if (said := getattr(report, field)) is not None]
         if report.words is not None:
             rows.append(("words", report.words))
+        for other in report.others:
+            words = f" by “{other.words}”" if other.words is not None else ""
+            rows.append(("also considered", f"{other.category}: {other.rule}{words}"))
         print_table(("", "What it says"), rows)

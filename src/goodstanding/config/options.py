@@ -27,6 +27,7 @@ from goodstanding.mailings.lanes import DEFAULT, OTHERS, Lane
 from goodstanding.mailings.providers import named
 
 if TYPE_CHECKING:
+    from goodstanding.bounces.rulebook import Rulebook
     from goodstanding.mailings.mail.signing import Signer
 
 PREFIX: Final = "GOODSTANDING_"
@@ -66,6 +67,7 @@ class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     time_zone: str = "UTC"
     allowed_hosts: list[str] = []
     mx_lookup: bool = True
+    bounce_rules: str = ""
     keep_raw_days: Annotated[int, msgspec.Meta(ge=0, le=36_500)] = 30
     log_level: str = "info"
     secret_key: str = ""
@@ -115,6 +117,22 @@ def read(folder: Path, environment: Mapping[str, str] = os.environ) -> Options:
             raise BadOption(f"setting {name}: {error}") from error
     dkim_signer(options)
     return options
+
+
+def rules_for_bounces(options: Options) -> Rulebook | None:
+    """The rules by which bounces are read where there are some of one's own; None where not.
+
+    Raises:
+        BadOption: the file cannot be used.
+    """
+    if not options.bounce_rules:
+        return None
+    from goodstanding.bounces.own import BadRules, own_rules
+
+    try:
+        return own_rules(options.bounce_rules)
+    except BadRules as error:
+        raise BadOption(f"setting bounce_rules: {error}") from None
 
 
 def dkim_signer(options: Options) -> Signer | None:

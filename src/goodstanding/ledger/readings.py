@@ -38,7 +38,7 @@ def reading_of(report: Report) -> dict[str, Any]:
         "category": report.category or "undetermined",
         "disposition": report.disposition or "soft",
         "rule": report.rule,
-        "rules": bounces.RULES_VERSION,
+        "rules": bounces.rules_version(),
         "words": report.words,
         "provider": report.provider,
         "code": report.code,
@@ -101,7 +101,7 @@ def again(event: Event) -> dict[str, Any] | None:
     text = detail.get("text")
     if not KINDS[event.kind].failure or not isinstance(text, str) or not text:
         return None
-    if detail.get("rules") in (None, bounces.RULES_VERSION):
+    if detail.get("rules") in (None, bounces.rules_version()):
         return None
     if event.key.startswith(IN_MAIL):
         return _in_mail_again(event, text)

@@ -1,0 +1,113 @@
+"""`rules`: put the rules for bounces to the test. Needs no database, and no Django."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Final
+
+import typer
+
+from goodstanding.cli.output import (
+    BadInput,
+    complain,
+    print_json,
+    print_text,
+    progress,
+)
+from goodstanding.cli.parameters import Json
+
+if TYPE_CHECKING:
+    from goodstanding.bounces.checking import Text
+
+_LARGEST: Final = 64 * 1024 * 1024  # bytes of one file of mails
+_LONGEST: Final = 64 * 1024  # characters of one reply
+
+RulesFile = Annotated[
+    Path | None,
+    typer.Option("--rules", metavar="FILE", help="Rules of your own, to be read by as well."),
+]
+
+
+def rules(
+    own: RulesFile = None,
+    against: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="PATH", help="Mails to try them on: a file, an mbox, a folder."),
+    ] = None,
+    replies: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Replies to try them on, one a line.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Are the rules for bounces in order? With --rules FILE: are yours, beside the package's?
+
+    Told are patterns that match nothing, or decide nothing; examples that another rule decides, and
+    counter-examples that their own does; texts that only the length of the words decides; patterns
+    that stand twice, or are slow. The exit status is 1 where there is any, 2 where the file is
+    wrong.
+
+    Example: goodstanding rules --rules ours.toml --replies replies.txt
+    """
+    put_in_force(own)
+    from goodstanding.bounces import checking
+
+    total = sum(len(rule.patterns) for rule in checking.concerned())
+    with progress("Trying the rules", total) as advance:
+        findings = checking.check(_material(against or [], replies), advance)
+    for finding in findings:
+        if as_json:
+            print_json(finding)
+        else:
+            fault = finding.fault.replace("_", " ")
+            print_text(f"{finding.file}: rule {finding.rule}: {fault}: {finding.says}")
+    if findings:
+        raise typer.Exit(1)
+    if not as_json:
+        count = len(checking.concerned())
+        print_text("One rule, in order." if count == 1 else f"{count:,} rules, all in order.")
+
+
+def put_in_force(own: Path | None) -> None:
+    """Read by the rules in that file too; by the package's alone where there is none.
+
+    Raises:
+        BadInput: the file cannot be used; what else is wrong with it was told before.
+    """
+    from goodstanding.bounces import BadRules, use_rules
+
+    try:
+        use_rules(own)
+    except BadRules as error:
+        *others, last = error.wrong
+        for sentence in others:
+            complain(sentence)
+        raise BadInput(last) from None
+
+
+def _material(paths: list[Path], replies: Path | None) -> Iterator[Text]:
+    """What was said in the mails at ``paths``, and the replies in a file.
+
+    Raises:
+        BadInput: one of them cannot be read.
+    """
+    from goodstanding.bounces import read
+    from goodstanding.bounces.checking import Text
+
+    try:
+        for path in paths:
+            files = sorted(path.rglob("*")) if path.is_dir() else [path]
+            for file in files:
+                if not path.is_dir() or file.is_file():
+                    with file.open("rb") as opened:
+                        reports = read(opened.read(_LARGEST))
+                    yield from (
+                        Text(report.text, report.provider) for report in reports if report.text
+                    )
+        if replies is not None:
+            with replies.open(encoding="utf-8", errors="replace") as lines:
+                while line := lines.readline(_LONGEST):
+                    if line.strip():
+                        yield Text(line.strip())
+    except OSError as error:
+        raise BadInput(f"{error.filename} cannot be read: {error.strerror or error}.") from None
