@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
+from operator import attrgetter
 from typing import Final
 
 import msgspec
@@ -88,12 +89,16 @@ def classify(
     if not ranked:
         category = "timed_out" if delayed else "undetermined"
         return Verdict(category, CATEGORIES[category].disposition, None, None, provider)
-    ranked.sort(key=lambda one: one.rank, reverse=True)
+    if len(ranked) > 1:
+        ranked.sort(key=_rank, reverse=True)
     best = _given_up(ranked, status, delayed=delayed) or _longest(ranked)
-    second = next((one for one in ranked if one.category != best.category), None)
     others = _others(ranked, best) if explain else ()
-    disposition = _disposition(best, second)
-    return Verdict(best.category, disposition, best.name, best.words, provider, others)
+    return Verdict(
+        best.category, _disposition(best, ranked), best.name, best.words, provider, others
+    )
+
+
+_rank: Final = attrgetter("rank")
 
 
 def _longest(ranked: list[_Candidate]) -> _Candidate:
@@ -131,18 +136,14 @@ def _given_up(ranked: list[_Candidate], status: str | None, *, delayed: bool) ->
 def _by_words(
     hits: Sequence[Hit], folded: bytes, status: str | None, code: str | None, provider: str | None
 ) -> list[_Candidate]:
-    return [
-        _Candidate(
+    found: list[_Candidate] = []
+    for hit in hits:
+        rule = hit.entry
+        if isinstance(rule, Rule) and holds(rule, status, code, provider):
             # That is rank_of, without the call.
-            (bool(rule.provider), rule.priority, type(rule) is OwnRule),
-            rule.name,
-            rule.category,
-            hit,
-            folded,
-        )
-        for hit in hits
-        if isinstance(rule := hit.entry, Rule) and holds(rule, status, code, provider)
-    ]
+            rank = (bool(rule.provider), rule.priority, type(rule) is OwnRule)
+            found.append(_Candidate(rank, rule.name, rule.category, hit, folded))
+    return found
 
 
 def _by_provider(provider: str, status: str | None, code: str | None) -> list[_Candidate]:
@@ -195,10 +196,13 @@ def _by_codes(status: str | None, code: str | None) -> list[_Candidate]:
     return found
 
 
-def _disposition(best: _Candidate, second: _Candidate | None) -> Disposition:
+def _disposition(best: _Candidate, ranked: list[_Candidate]) -> Disposition:
     disposition = CATEGORIES[best.category].disposition
-    if best.category == "timed_out" and second is not None:
-        # Giving up takes after the last deferral; what was only ever deferred is never hard.
-        last = CATEGORIES[second.category].disposition
-        return "soft" if last == "hard" else last
-    return disposition
+    if best.category != "timed_out":
+        return disposition
+    second = next((one for one in ranked if one.category != "timed_out"), None)
+    if second is None:
+        return disposition
+    # Giving up takes after the last deferral; what was only ever deferred is never hard.
+    last = CATEGORIES[second.category].disposition
+    return "soft" if last == "hard" else last

@@ -22,16 +22,14 @@ _KINDS: Final[dict[str, Kind]] = {
     "expanded": "delivered",
 }
 _STATUS: Final = re.compile(r"([245]\.\d{1,3}\.\d{1,3})[ \t]*(?:\((.{1,500})\))?")
-_FIELDS: Final = re.compile(
-    r"^[ \t]{0,4}(?:Final|Original)-Recipient[ \t]*:", re.IGNORECASE | re.MULTILINE
-)
+_FIELDS: Final = re.compile(r"\n[ \t]{0,4}(?:final|original)-recipient[ \t]*:")
 _BEGINS: Final = {"final-recipient", "original-recipient", "x-actual-recipient"}
 _WORD: Final = re.compile(r"[a-z]+")
 
 
 def in_text(text: str) -> bool:
     """Whether ``text``, meant for people, holds the fields of a delivery status all the same."""
-    return _FIELDS.search(text) is not None
+    return _FIELDS.search("\n" + text.lower()) is not None
 
 
 def extract(contents: list[str], notice: Callable[[], str]) -> list[Said]:

@@ -46,7 +46,7 @@ def old_form(seen: View) -> list[Report]:
     if _FIELD in seen.root.body and _FIELDS.match(seen.notice()):
         return extract([seen.notice()], seen)
     if _HOTMAIL in seen.root.body:
-        recipient = seen.original().get(_HOTMAIL.decode().lower())
+        recipient = seen.original.get(_HOTMAIL.decode().lower())
         return _reports(seen, "abuse", {"original-rcpt-to": [recipient]}) if recipient else []
     if seen.returned and _SUBJECT.match(text.header(seen.first("subject"))):
         return _reports(seen, "abuse", {})
@@ -78,6 +78,6 @@ def _recipients(seen: View, group: fields.Group) -> list[str]:
                 named.setdefault(address)
     if not named:
         for header in ("to", "x-original-to", "delivered-to", "cc"):
-            if found := text.addresses(seen.original().get(header, "")):
+            if found := text.addresses(seen.original.get(header, "")):
                 return found[:_LIMIT]
     return list(named)[:_LIMIT]

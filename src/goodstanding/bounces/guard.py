@@ -12,7 +12,9 @@ HEAD = 384 * 1024  # bytes kept from the beginning: the report and the original'
 TAIL = 64 * 1024  # and from the end: some mailers put the report behind what they return
 HEADERS = 64 * 1024  # bytes of one header block
 
+_BLANKS = (b"\n", b" ", b"\t")
 _LEADING = re.compile(rb"(?:[ \t]*\n)+")
+_FROM = (b"From ", b">From ")
 _MBOX_FROM = re.compile(rb">?From [^\n]*\n")
 
 
@@ -20,9 +22,9 @@ def guard(message: bytes) -> bytes:
     """``message`` bounded, its line ends LF, without NUL. Any bytes will do; takes linear time."""
     message = _unify_line_ends(_cut(message))
     # A leading blank line or an mbox separator would make headers into body.
-    if leading := _LEADING.match(message):
+    if message.startswith(_BLANKS) and (leading := _LEADING.match(message)):
         message = message[leading.end() :]
-    if separator := _MBOX_FROM.match(message):
+    if message.startswith(_FROM) and (separator := _MBOX_FROM.match(message)):
         message = message[separator.end() :]
     return _bound_header_block(message)
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from functools import partial
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 from goodstanding.bounces import (
@@ -63,7 +62,7 @@ def read_mail(message: bytes) -> Reading:
         reports=tuple(_reports(seen)),
         date=text.date(seen.first("date")),
         subject=text.header(seen.first("subject")),
-        original=seen.original(),
+        original=seen.original,
     )
 
 
@@ -152,7 +151,7 @@ def _told(seen: View) -> list[Said]:
 def _about_what_is_returned(seen: View) -> list[Said]:
     """One whom the original was for, where the notice names nobody."""
     wider = [seen.notice()].copy
-    if found := text.addresses(seen.original().get("to", "")[:2000], 1):
+    if found := text.addresses(seen.original.get("to", "")[:2000], 1):
         return [Said(recipient=found[0], wider=wider)]
     # Without a recipient and without what is returned, it only speaks of bounces.
     return [Said(wider=wider)] if seen.returned or seen.behind() else []
@@ -169,8 +168,7 @@ def _wrapped(seen: View, explain: bool) -> list[Report]:
     if not seen.behind():
         return []
     inner = view(parse(guard(seen.behind().encode("utf-8", "replace"))))
-    inner.notice()
-    inner.known_behind = ""
+    inner.halves = inner.notice(), ""
     return _reports(inner, explain)
 
 
@@ -220,17 +218,8 @@ def _report(said: Said, explain: bool = False) -> Report:
 def _verdict(
     said: Said, heard: str, whole: str, status: str | None, code: str | None, explain: bool
 ) -> Verdict:
-    decide = partial(
-        classify,
-        status=status,
-        code=code,
-        host=said.host,
-        recipient=said.recipient,
-        reporter=said.reporter,
-        delayed=said.kind == "delayed",
-        explain=explain,
-    )
-    verdict = decide(_texts(said, heard, whole), alone=bool(heard))
+    texts = _texts(said, heard, whole)
+    verdict = _decide(said, texts, status, code, alone=bool(heard), explain=explain)
     if verdict.disposition != "hard":
         return verdict
     around = "\n".join((said.text, *said.context)).lower()
@@ -242,15 +231,39 @@ def _verdict(
         return Verdict(category, "block", _SAID_BEFORE, verdict.words, verdict.provider, others)
     if verdict.provider is not None and any(phase in around for phase in _AFTER_DATA):
         # A provider that refuses a recipient only then has accepted them before.
-        return decide([f"{heard or whole} (after end of data)"])
+        after = [f"{heard or whole} (after end of data)"]
+        return _decide(said, after, status, code, explain=explain)
     return verdict
+
+
+def _decide(
+    said: Said,
+    texts: Iterable[str],
+    status: str | None,
+    code: str | None,
+    *,
+    alone: bool = False,
+    explain: bool = False,
+) -> Verdict:
+    return classify(
+        texts,
+        status=status,
+        code=code,
+        host=said.host,
+        recipient=said.recipient,
+        reporter=said.reporter,
+        delayed=said.kind == "delayed",
+        alone=alone,
+        explain=explain,
+    )
 
 
 def _whose_before(around: str) -> str | None:
     """The category of what was refused before a recipient was named; None for what came later."""
-    for category, phases in _BEFORE_RECIPIENT.items():
-        if any(phase in around for phase in phases):
-            return category
+    if "after " in around or "in reply to " in around:
+        for category, phases in _BEFORE_RECIPIENT.items():
+            if any(phase in around for phase in phases):
+                return category
     if ">>> mail from" in around and _TO_MAIL.search(around) and not _TO_RCPT.search(around):
         return "sender_refused"
     return None

@@ -27,7 +27,7 @@ SCANNED = 8192  # bytes of one text that are looked at
 _WORDS = (60, 300)  # bytes before the end of a match in which its beginning is sought
 
 
-class Hit(msgspec.Struct, frozen=True):
+class Hit(msgspec.Struct, frozen=True, gc=False):
     """``pattern`` of ``entry`` matched, its first match ending at ``end`` (bytes of the text)."""
 
     entry: Entry
@@ -93,13 +93,15 @@ class Matcher:
         scratch = getattr(self._local, "scratch", None)
         if scratch is None:
             scratch = self._local.scratch = hyperscan.Scratch(self._database)
-        found: list[tuple[int, int]] = []
+        found: list[Hit] = []
+        patterns = self._patterns
 
-        def hear(pattern: int, _start: int, end: int, _flags: int, _context: object) -> None:
-            found.append((pattern, end))
+        def hear(number: int, _start: int, end: int, _flags: int, _context: object) -> None:
+            entry, pattern = patterns[number]
+            found.append(Hit(entry, pattern, end))
 
         self._database.scan(folded, match_event_handler=hear, scratch=scratch)
-        return [Hit(*self._patterns[pattern], end) for pattern, end in found]
+        return found
 
 
 @lru_cache(1)

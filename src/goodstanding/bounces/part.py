@@ -28,7 +28,7 @@ ASKED: Final = frozenset(
 class Part:
     """A node of the MIME tree.
 
-    ``headers`` maps those lower-cased names that are asked for to their unfolded values in order;
+    ``headers`` maps those lower-cased names that are asked for to the first unfolded value of each;
     ``content_type`` is lower case without parameters; ``body`` the bytes behind the headers, still
     encoded. ``children`` are the parts of a multipart; a ``message/rfc822`` part has the embedded
     mail as its one child where that holds a report.
@@ -36,22 +36,24 @@ class Part:
 
     __slots__ = ("body", "children", "content_type", "headers")
 
-    def __init__(self, headers: dict[str, list[str]], body: bytes) -> None:
+    def __init__(self, headers: dict[str, str], body: bytes) -> None:
         self.headers = headers
         self.body = body
         self.children: list[Part] = []
-        declared = self.first("content-type").partition(";")[0].strip().lower()
+        declared = headers.get("content-type", "").partition(";")[0].strip().lower()
         self.content_type = declared if "/" in declared else "text/plain"
 
     def first(self, name: str) -> str:
         """The first value of the header ``name`` (lower case), or an empty string."""
-        values = self.headers.get(name)
-        return values[0] if values else ""
+        return self.headers.get(name, "")
 
     @property
     def content(self) -> bytes:
         """The body decoded (RFC 2045 section 6); as it is where it cannot be."""
-        encoding = self.first("content-transfer-encoding").strip().lower()
+        encoding = self.headers.get("content-transfer-encoding")
+        if encoding is None:
+            return self.body
+        encoding = encoding.strip().lower()
         if encoding == "base64":
             coded = self.body[:_BODY].translate(None, b"\r\n\t ")
             try:
@@ -73,27 +75,30 @@ def read_part(text: bytes) -> Part:
     return Part(headers, body) if headers or _begins_a_header(block) else Part({}, text)
 
 
-def read_headers(block: bytes, asked: frozenset[str] | None = None) -> dict[str, list[str]]:
-    """The fields of a header block, or those asked for; lines that are none are passed over."""
+def read_headers(block: bytes, asked: frozenset[str] | None = None) -> dict[str, str]:
+    """The fields of a header block, or those asked for, the first value of each name.
+
+    Lines that are no fields are passed over.
+    """
     try:
         text = block[:_BLOCK].decode()
     except UnicodeDecodeError:
         text = block[:_BLOCK].decode("latin-1")
-    headers: dict[str, list[str]] = {}
-    last: list[str] | None = None
+    headers: dict[str, str] = {}
+    last: str | None = None
     for line in text.split("\n"):
-        first = line[:1]
-        if first in _BLANKS and line:
-            if last is not None and len(last[-1]) < FIELD:
-                last[-1] = f"{last[-1]} {line.strip()}"
+        if line[:1] in _BLANKS and line:
+            if last is not None and len(headers[last]) < FIELD:
+                headers[last] = f"{headers[last]} {line.strip()}"
             continue
         last = None
         name, colon, value = line.partition(":")
         name = name.lower().rstrip()
         if (name not in asked) if asked else (not colon or " " in name or not name.isascii()):
             continue
-        last = headers.setdefault(name, [])
-        last.append(value[:FIELD].strip())
+        if name not in headers:
+            headers[name] = value[:FIELD].strip()
+            last = name
     return headers
 
 

@@ -36,7 +36,7 @@ _ALIAS: Final = re.compile(r"\((?:expanded|generated|forwarded) from:?[ \t]*\Z",
 _TALKING: Final = re.compile(r"[ \t.]*while talking to ", re.IGNORECASE)
 _SENTENCE: Final = re.compile(
     r"(?:\bto|\bfor|recipients?|user|userid|address(?:es)?|mailbox|account|user name|list)"
-    rf"[ \t]*:?[ \t]*[\"'<(]?({ADDRESS})",
+    rf"(?=[ \t:\"'<(])[ \t]*:?[ \t]*[\"'<(]?({ADDRESS})",
     re.IGNORECASE,
 )
 _SERVICE: Final = re.compile(
@@ -88,7 +88,7 @@ class _Sections:
 
     def hear(self, line: str) -> None:
         """The next line of the notice."""
-        if self._current and _ALIAS.search(self._current[-1]):
+        if self._current and "(" in self._current[-1] and _ALIAS.search(self._current[-1]):
             # The address that the recipient was expanded from; it is no other recipient.
             self._current.append(line)
         elif "@" not in line or not (self._closes(line) or self._opens(line)):
@@ -133,8 +133,10 @@ class _Sections:
 
 
 def _in_sentences(notice: str, own: set[str]) -> list[str]:
-    found = [address for one in _SENTENCE.findall(notice[:8000]) if (address := clean_address(one))]
-    found = found or addresses(notice[:8000])
+    # No address runs over a line's end.
+    spoken = "\n".join([line for line in notice[:8000].split("\n") if "@" in line])
+    found = [address for one in _SENTENCE.findall(spoken) if (address := clean_address(one))]
+    found = found or addresses(spoken)
     kept: dict[str, str] = {}
     for address in found:
         if address.lower() not in own and not _NOBODY.match(address):

@@ -27,7 +27,8 @@ _BEFORE_CODE: Final = (
     ),
     *("status", ":", "]", ")", "<<<", ">>>"),
 )
-_STATUS: Final = re.compile(r"([245](?<![\d.][245])\.\d{1,3}\.\d{1,3})(?![\d.]*\d)")
+# The rest of an enhanced status code, from its first dot: the engine jumps from dot to dot.
+_STATUS: Final = re.compile(r"\.(?<=[245]\.)(?<![\d.][245]\.)\d{1,3}\.\d{1,3}(?![\d.]*\d)")
 
 # A reply of another server, and what the reporter says before quoting one.
 _REPLY: Final = re.compile(r"(?:[45]\d\d[\s,-]|[45]\.\d\.\d).{3,2000}", re.DOTALL)
@@ -48,7 +49,7 @@ _BEFORE_REPLY: Final = (
 _AFTER: Final = re.compile(
     r"after (?:end of data|initial connection|(?:rcpt to|mail from|helo|ehlo)[^\n]{0,120}):\Z"
 )
-_REPLY_BEGINS: Final = re.compile(r"[45](?:\d\d[\s,-]|\.\d\.\d)")
+_REPLY_BEGINS: Final = re.compile(r"[45](?<![\d.][45])(?:\d\d[\s,-]|\.\d\.\d)")
 _ANGLE: Final = re.compile(r"[45]\d\d [45]\.\d")
 _BEFORE: Final = 150  # characters before a reply that are looked at
 
@@ -119,8 +120,9 @@ def find_status(text: str, code: str | None = None) -> str | None:
     if "." not in text:
         return None
     for found in _STATUS.finditer(text):
-        if code is None or found[1][0] == code[0]:
-            return found[1]
+        begin = found.start() - 1
+        if code is None or text[begin] == code[0]:
+            return text[begin : found.end()]
     return None
 
 

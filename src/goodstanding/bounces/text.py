@@ -46,11 +46,18 @@ def _codec(name: str) -> str | None:
         return None
 
 
+@lru_cache(256)
+def _named(content_type: str) -> str | None:
+    """The codec that a Content-Type names, where it is another than UTF-8."""
+    found = _CHARSET.search(content_type)
+    codec = _codec(found[1].lower()) if found else None
+    return codec if codec not in ("ascii", "utf-8") else None
+
+
 def decode(content: bytes, content_type: str) -> str:
     """``content`` as text, by the charset its Content-Type names, else UTF-8, else Latin-1."""
     content = content[:BODY]
-    found = _CHARSET.search(content_type)
-    if found and (codec := _codec(found[1].lower())) and codec not in ("ascii", "utf-8"):
+    if codec := _named(content_type):
         try:
             return content.decode(codec)
         except (ValueError, LookupError):
@@ -114,6 +121,8 @@ def header(value: str) -> str:
 def addresses(text: str, limit: int = 50) -> list[str]:
     """The distinct addresses that occur in ``text``, in order, at most ``limit``."""
     found: dict[str, None] = {}
+    if "@" not in text:
+        return []
     for match in _ADDRESS.finditer(text):
         if cleaned := clean_address(match[0]):
             found.setdefault(cleaned)
