@@ -145,6 +145,9 @@ def _told(seen: View) -> list[Said]:
     found = prose.extract(seen.notice(), own, failed)
     if not found and seen.markup:
         found = prose.extract(seen.html_notice(), own, failed)
+    if found and prose.of_service(found) and seen.original.get("to"):
+        # Told so that one may ask there: about the list itself.
+        return _about_what_is_returned(seen) or found
     return found
 
 
