@@ -2,14 +2,18 @@
 
 import json
 import pickle
+import random
 import socket
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 from typing import Any
 
 from benchmarks import sink
 from benchmarks.history import history
+from benchmarks.varied import varied
+from goodstanding.bounces import read
 
 ROOT = Path(__file__).parent.parent
 
@@ -60,6 +64,38 @@ def test_the_sending_is_measured_against_its_yardstick() -> None:
     assert (figure["work"], figure["where"], figure["count"]) == ("sending", "sqlite", 40)
     assert figure["ratio"] == round(figure["seconds"][0] / figure["yardstick"][0], 3)
     assert figure["shares"]["event loop"] > 0
+
+
+def test_the_reading_is_measured_against_its_yardsticks() -> None:
+    command = [sys.executable, "-m", "benchmarks.reading", "--json", "--mails", "400"]
+    done = subprocess.run(
+        [*command, "--replies", "200", "--repeat", "1"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    figures = {figure["where"]: figure for figure in map(json.loads, done.stdout.splitlines())}
+    assert {"mails, by email", "mbox over all cores, by one", "replies"} <= figures.keys()
+    assert figures["mails, by email"]["count"] == 400
+    for figure in figures.values():
+        assert figure["ratio"] == round(figure["seconds"][0] / figure["yardstick"][0], 3)
+    assert "real" in done.stderr.lower()
+
+
+def test_what_is_varied_reads_the_same() -> None:
+    dice = random.Random(1)
+    known = tomllib.loads((ROOT / "tests" / "bounces" / "reports.toml").read_text())["mail"]
+    mails = [mail["text"].lstrip("\n").encode() for mail in known]
+    others = [varied(mail, dice) for mail in mails]
+    assert len(set(others)) == len(mails)
+
+    def told(mail: bytes) -> list[tuple[str, str | None, str | None]]:
+        return [(one.kind, one.category, one.status) for one in read(mail)]
+
+    same = sum(told(mail) == told(other) for mail, other in zip(mails, others, strict=True))
+    assert same > len(mails) * 0.95
 
 
 def test_the_sink_takes_what_comes_in_any_pieces(tmp_path: Path) -> None:

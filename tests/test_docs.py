@@ -5,12 +5,14 @@ anew after a change of the data: `.venv/bin/python tests/test_docs.py`
 """
 
 import json
+import mailbox
 import re
 import shlex
 import subprocess
 import sys
 import tomllib
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,7 @@ import pytest
 import typer
 
 from goodstanding import bounces
+from goodstanding.bounces import taxonomies
 from goodstanding.bounces.own import own_rules
 from goodstanding.cli import app
 from goodstanding.config.options import Options
@@ -53,6 +56,66 @@ def categories() -> str:
             (f"`{name}`", each.fault, each.disposition, each.channel or "both")
             for name, each in CATEGORIES.items()
         ),
+    )
+
+
+def taxonomy() -> str:
+    return table(
+        *("category", "whose fault", "what it does", "channel", "what it means", "for example"),
+        rows=(
+            (
+                f"`{name}`",
+                CATEGORIES[name].fault,
+                CATEGORIES[name].disposition,
+                CATEGORIES[name].channel or "both",
+                each.meaning,
+                f"`{each.example}`",
+            )
+            for name, each in taxonomies.explained().items()
+        ),
+    )
+
+
+def to_other_systems() -> str:
+    systems = taxonomies.systems()
+
+    def said(category: str, system: str) -> str:
+        word = taxonomies.to_other(category, system)
+        return "-" if word is None else f"{'≈ ' if word.nearest else ''}`{word.name}`"
+
+    return table(
+        *("category", *(system.title for system in systems.values())),
+        rows=(
+            (f"`{category}`", *(said(category, system) for system in systems))
+            for category in CATEGORIES
+        ),
+    )
+
+
+def from_other_systems() -> str:
+    return "".join(other_words(name, each) for name, each in taxonomies.systems().items())
+
+
+def other_words(name: str, system: taxonomies.System) -> str:
+    sources = ", ".join(
+        f"<{source}>" if source.startswith("http") else source for source in system.sources
+    )
+    rows = (
+        (
+            lines(f"`{word}`", *([each.title] if each.title else [])),
+            f"`{each.category}`" if each.category else "-",
+            each.kind.replace("_", " "),
+            "≈" if each.nearest else "",
+            each.note or (f"until {each.until}" if each.until else ""),
+        )
+        for word, each in taxonomies.words_of(name).items()
+    )
+    return "\n".join(
+        [
+            f"\n### {system.title}: `{name}`\n",
+            f"{system.version}, looked up on {system.looked_up}: {sources}. {system.note}",
+            table("word", "category", "kind", "nearest", "what is lost", rows=rows),
+        ]
     )
 
 
@@ -250,6 +313,7 @@ MAKERS: dict[str, Callable[[], str]] = {
     for each in (
         *(categories, statuses, responses, reasons, kinds, filters),
         *(every_vocabulary, presets, keywords),
+        *(taxonomy, to_other_systems, from_other_systems),
     )
 }
 
@@ -427,12 +491,34 @@ def test_the_events_that_are_shown_can_be_imported(
 
 
 def test_the_library_reads_what_the_page_says() -> None:
-    [shown] = [text for _, text in blocks("python")]
+    [shown] = [text for _, text in blocks("python") if "read_reply" in text]
     text, provider, said = re.findall(
         r'read_reply\("([^"]+)", provider="([^"]+)"\).*?# (.+?)\n', shown, re.DOTALL
     )[0]
     report = bounces.read_reply(text, provider)
     assert f"{report.category} {report.disposition} {report.rule}" == said
+
+
+def test_the_library_translates_as_the_page_says(capsys: pytest.CaptureFixture[str]) -> None:
+    [shown] = [text for page, text in blocks("python") if page == "docs/bounce-taxonomies.md"]
+    exec(shown, {})
+    assert capsys.readouterr().out.splitlines() == re.findall(r"  # (.+)$", shown, re.MULTILINE)
+
+
+def test_the_library_reads_mailboxes_as_the_page_says(tmp_path: Path) -> None:
+    [shown] = [text for _, text in blocks("python") if "read_all" in text]
+    mail = (
+        b"From: MAILER-DAEMON@example.com\nX-Failed-Recipients: ann@example.com\n\n550 5.2.2 full\n"
+    )
+    with closing(mailbox.mbox(tmp_path / "bounces.mbox")) as box:
+        box.add(mail)
+    mailbox.Maildir(tmp_path / "Maildir").add(mail)
+    done = subprocess.run(
+        [sys.executable, "-c", shown], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    lines = done.stdout.splitlines()
+    assert lines[0] == "bounces.mbox#1 ['mailbox_full']"
+    assert re.fullmatch(r"Maildir/new/\S+ \['mailbox_full'\]", lines[1])
 
 
 def test_the_tests_that_are_named_are_there() -> None:

@@ -169,3 +169,47 @@ def test_no_mutation_of_a_report_raises(seed: bytes, number: int) -> None:
 def test_time_is_linear_in_a_long_reply() -> None:
     for hostile in ("550 " + "user " * 300_000, "550-" * 300_000, "said: 5" * 100_000):
         assert len(read_reply(hostile).text or "") <= 2000
+
+
+SNS = (
+    b'From: no-reply@sns.amazonaws.com\n\n{"notificationType":"%s",'
+    b'"%s":{"%sRecipients":[{"emailAddress":"%s","status":"%s","action":"%s"}],'
+    b'"complaintFeedbackType":"\\u001b[31m"}}'
+)
+
+
+def test_what_json_may_hold_is_no_code_and_no_address_yet() -> None:
+    named = b"ann@example.com"
+    [report] = read(SNS % (b"Bounce", b"bounce", b"bounced", named, b"x", b"\\u0007"))
+    assert (report.recipient, report.status, report.action) == ("ann@example.com", None, None)
+    [report] = read(SNS % (b"Bounce", b"bounce", b"bounced", b"\\u001bann", b"5.1.1", b"failed"))
+    assert (report.recipient, report.status) == (None, "5.1.1")
+    [report] = read(SNS % (b"Complaint", b"complaint", b"complained", named, b"", b""))
+    assert (report.recipient, report.feedback_type) == ("ann@example.com", "abuse")
+
+
+def test_an_address_has_nothing_that_cannot_be_seen() -> None:
+    told = "From: MAILER-DAEMON@example.com\nSubject: Undelivered mail\n\n<%s>: 550 no such user\n"
+    [report] = read((told % "ann@exam\u200bple.com").encode())
+    assert report.recipient == "ann@example.com"
+    for report in read((told % "ann@exam\x1b[31mple.com").encode()):
+        assert report.recipient is None or report.recipient.isprintable()
+
+
+def test_half_a_character_is_written_as_a_question_mark() -> None:
+    report = read_reply("550 5.1.1 no such user \ud83d", "\ud83d")
+    assert (report.text, report.provider) == ("550 5.1.1 no such user ?", "?")
+    assert report.category == "mailbox_unknown"
+
+
+def test_a_mail_tells_of_so_many_and_no_more() -> None:
+    status = b"--b\nContent-Type: message/delivery-status\n\n"
+    head = b"From: MAILER-DAEMON@example.com\nContent-Type: multipart/report; boundary=b\n\n"
+    group = b"Final-Recipient: rfc822; u%d@example.com\nAction: failed\n\n"
+    parts = [status + b"".join(group % (300 * n + m) for m in range(300)) for n in range(5)]
+    assert len(read(head + b"".join(parts))) == 400
+
+
+def test_digits_of_other_scripts_are_no_code() -> None:
+    report = read_reply("55\u0660 5.7.\u07c1 no such user")
+    assert (report.code, report.status) == (None, None)

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from goodstanding.cli import main, messages
+from goodstanding.cli import main
 
 FIELDS = [
     *("kind", "recipient", "status", "code", "category"),
@@ -129,6 +129,7 @@ def test_replies(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert items[3]["reports"][0]["category"] == "mailbox_unknown"
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="needs a file that fails when it is read")
 def test_what_cannot_be_read_is_named_and_the_rest_is_read(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -138,6 +139,11 @@ def test_what_cannot_be_read_is_named_and_the_rest_is_read(
     assert status == 2
     assert item["reports"] == []
     assert err == f"{tmp_path}/none cannot be read: No such file or directory.\n"
+    (tmp_path / "before.eml").symlink_to("/proc/self/mem")  # opens, and cannot be read
+    status, [item], err = explain(capfd, str(tmp_path))
+    assert status == 2
+    assert item["file"] == str(file)
+    assert err == f"{tmp_path}/before.eml cannot be read: Input/output error.\n"
     assert main(["explain"]) == 2
     assert "Say what to explain" in capfd.readouterr().err
 
@@ -149,8 +155,6 @@ def test_empty_and_enormous_mails(tmp_path: Path, capfd: pytest.CaptureFixture[s
     _, [empty, found], _ = explain(capfd, str(tmp_path))
     assert empty["reports"] == []
     assert found["reports"][0]["category"] == "mailbox_unknown"
-    [mail] = messages.mails(str(tmp_path / "large"))
-    assert len(mail.message) < 2_000_000
 
 
 def test_nothing_in_a_mail_is_obeyed_by_the_terminal(capfd: pytest.CaptureFixture[str]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
 from typing import Final
 
 from goodstanding.bounces import fields
@@ -21,10 +21,12 @@ _KINDS: Final[dict[str, Kind]] = {
     "relayed": "delivered",
     "expanded": "delivered",
 }
-_STATUS: Final = re.compile(r"([245]\.\d{1,3}\.\d{1,3})[ \t]*(?:\((.{1,500})\))?")
+_STATUS: Final = re.compile(r"([245]\.\d{1,3}\.\d{1,3})[ \t]*(?:\((.{1,500})\))?", re.ASCII)
 _FIELDS: Final = re.compile(r"\n[ \t]{0,4}(?:final|original)-recipient[ \t]*:")
+_RECIPIENTS: Final = 400
+_NEAR: Final = 2000  # characters behind a recipient's address that are near it
 _BEGINS: Final = {"final-recipient", "original-recipient", "x-actual-recipient"}
-_WORD: Final = re.compile(r"[a-z]+")
+_WORD: Final = re.compile(r"[a-z]{1,60}")
 
 
 def in_text(text: str) -> bool:
@@ -40,11 +42,12 @@ def extract(contents: list[str], notice: Callable[[], str]) -> list[Said]:
         for group in _joined(fields.groups(content)):
             reporter = _host(group, "reporting-mta") or reporter
             said = _recipient(group, reporter)
-            if said is not None:
+            if said is not None and len(found) < _RECIPIENTS:
                 found.append(said)
-    everyone = [said.recipient for said in found if said.recipient]
+    everyone = {said.recipient.lower() for said in found if said.recipient}
+    low = cache(lambda: notice().lower())
     for said in found:
-        said.wider = partial(_around, notice, said, everyone)
+        said.wider = partial(_around, notice, low, said, everyone)
     return found
 
 
@@ -60,10 +63,12 @@ def _joined(groups: list[fields.Group]) -> list[fields.Group]:
     return whole
 
 
-def _around(notice: Callable[[], str], said: Said, everyone: list[str]) -> list[str]:
+def _around(
+    notice: Callable[[], str], low: Callable[[], str], said: Said, everyone: set[str]
+) -> list[str]:
     text = notice()
-    near = _near(text, said, everyone)
-    if len(set(everyone)) > 1:
+    near = _near(text, low(), said, everyone)
+    if len(everyone) > 1:
         # What stands elsewhere is about the others.
         return [near] if near else []
     return [near, text] if near else [text]
@@ -105,16 +110,16 @@ def _host(group: fields.Group, name: str) -> str:
     return fields.typed(group.get(name, [""])[0])[1].split(" ")[0].strip("()[]")
 
 
-def _near(notice: str, said: Said, everyone: list[str]) -> str:
+def _near(notice: str, low: str, said: Said, everyone: set[str]) -> str:
     """The stretch of the notice that follows this recipient's address, up to another's."""
-    names = [name for name in (said.recipient, said.original_recipient) if name]
-    low = notice.lower()
-    starts = [at for name in names if (at := low.find(name.lower())) >= 0]
+    names = {name.lower() for name in (said.recipient, said.original_recipient) if name}
+    starts = [at for name in names if (at := low.find(name)) >= 0]
     if not starts:
         return ""
     begin = min(starts)
-    end = min(
-        (at for one in everyone if one not in names and (at := low.find(one.lower(), begin)) > 0),
-        default=begin + 2000,
-    )
-    return notice[begin : min(end, begin + 2000)]
+    end = begin + _NEAR
+    for one in everyone - names:
+        # No further than is needed: there may be hundreds, each of whom looks for all others.
+        if (at := low.find(one, begin, end)) > 0:
+            end = at
+    return notice[begin:end]

@@ -9,7 +9,7 @@ from goodstanding.bounces import fields, providers, text
 from goodstanding.bounces.report import Kind, Report
 from goodstanding.bounces.view import View
 
-_TYPE: Final = re.compile(r"[a-z-]+")
+_TYPE: Final = re.compile(r"[a-z-]{1,60}")
 _AUTHENTICATION: Final = {"auth-failure", "dmarc"}
 _RECIPIENTS: Final = ("original-rcpt-to", "removal-recipient", "x-original-rcpt-to")
 _HOTMAIL: Final = b"X-HmXmrOriginalRecipient"

@@ -56,7 +56,7 @@ def words(hit: Hit, folded: bytes) -> str:
                 break
     if start is None:
         start = max(0, hit.end - 40)
-    return folded[start : hit.end].decode("utf-8", "replace").strip()
+    return folded[start : hit.end].decode("utf-8", "ignore").strip()
 
 
 def _began(hit: Hit, folded: bytes) -> int | None:
@@ -71,8 +71,8 @@ def _began(hit: Hit, folded: bytes) -> int | None:
             begun.append(start)
 
     scratch = hyperscan.Scratch(database)
-    database.scan(folded[: hit.end], match_event_handler=hear, scratch=scratch)
-    return min(begun, default=None)
+    database.scan(folded, match_event_handler=hear, scratch=scratch)
+    return max(min(begun), hit.end - _WORDS[-1]) if begun else None
 
 
 @lru_cache(1024)

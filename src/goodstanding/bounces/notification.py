@@ -5,14 +5,18 @@ Source: https://docs.aws.amazon.com/ses/latest/dg/notification-contents.html
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
 import msgspec
 
 from goodstanding.bounces.report import Kind, Report
 from goodstanding.bounces.said import Said
+from goodstanding.bounces.text import clean_address
 
 _LIMIT: Final = 100
+_STATUS: Final = re.compile(r"[245]\.\d{1,3}\.\d{1,3}", re.ASCII)
+_WORD: Final = re.compile(r"[a-z-]{1,60}", re.IGNORECASE)
 
 
 class _Recipient(msgspec.Struct, rename="camel"):
@@ -78,7 +82,8 @@ def extract(text: str) -> tuple[list[Said], list[Report]]:
     if heard.delivery:
         text = heard.delivery.smtp_response
         said += [
-            Said(kind="delivered", recipient=to, text=text) for to in heard.delivery.recipients
+            Said(kind="delivered", recipient=clean_address(to), text=text)
+            for to in heard.delivery.recipients
         ]
     reports: list[Report] = []
     if heard.complaint:
@@ -86,8 +91,8 @@ def extract(text: str) -> tuple[list[Said], list[Report]]:
         reports = [
             Report(
                 kind=kind,
-                recipient=one.email_address,
-                feedback_type=heard.complaint.complaint_feedback_type or "abuse",
+                recipient=clean_address(one.email_address),
+                feedback_type=_fits(_WORD, heard.complaint.complaint_feedback_type) or "abuse",
                 provider="amazonses.com",
             )
             for one in heard.complaint.complained_recipients[:_LIMIT]
@@ -108,9 +113,14 @@ def _said(kind: Kind, one: _Recipient, context: list[str]) -> Said:
     text = one.diagnostic_code.removeprefix("smtp;").strip()
     return Said(
         kind=kind,
-        recipient=one.email_address,
-        action=one.action,
-        status=one.status,
+        recipient=clean_address(one.email_address),
+        action=_fits(_WORD, one.action),
+        status=_fits(_STATUS, one.status),
         text=text,
         wider=context.copy,
     )
+
+
+def _fits(form: re.Pattern[str], value: str | None) -> str | None:
+    """A value that has the form it should have, lower-cased."""
+    return value.lower() if value and form.fullmatch(value) else None

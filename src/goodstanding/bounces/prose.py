@@ -18,14 +18,15 @@ RECIPIENTS: Final = 100
 _DIALOGUE_LINES: Final = 20
 SECTION: Final = 3000  # characters of one recipient's section
 
+# Blanks are taken whole (``*+``): a line may have thousands of them, and of nothing else.
 _OPENS: Final = re.compile(
-    r"[ \t]*(?:[-*•][ \t]+|Recipients?(?: address)?:[ \t]*"
+    r"[ \t]*+(?:[-*•][ \t]+|Recipients?(?: address)?:[ \t]*"
     r"|(?:User|Address|RCPT TO|Failed (?:recipient|address))[ \t]*:[ \t]*)?"
     rf"""["'<\[(]{{0,2}}(?:mailto:)?({ADDRESS})["'>\])]{{0,2}}(?P<rest>.*)""",
     re.IGNORECASE,
 )
 _DIALOGUE: Final = re.compile(
-    r"[ \t]*(?:<<<|>>>)?[ \t]*(?:[245]\d\d[ -]+(?:[245]\.\d\.\d{1,3} )?|RCPT TO:[ \t]*)"
+    r"[ \t]*+(?:(?:<<<|>>>)[ \t]*+)?(?:[245]\d\d[ -]++(?:[245]\.\d\.\d{1,3} )?|RCPT TO:[ \t]*+)"
     rf"<?({ADDRESS})>?(?:\.\.\.|>|,|:|$)",
     re.IGNORECASE,
 )
@@ -34,15 +35,17 @@ _VERDICT: Final = re.compile(
 )
 _ALIAS: Final = re.compile(r"\((?:expanded|generated|forwarded) from:?[ \t]*\Z", re.IGNORECASE)
 # Sun's servers name the mailbox, and then whom the mail was for.
-_ORIGINALLY: Final = re.compile(rf"[ \t]*Original address:[ \t]*<?({ADDRESS})", re.IGNORECASE)
+_ORIGINALLY: Final = re.compile(rf"[ \t]*+Original address:[ \t]*+<?({ADDRESS})", re.IGNORECASE)
 _TALKING: Final = re.compile(r"[ \t.]*while talking to ", re.IGNORECASE)
 _SENTENCE: Final = re.compile(
     r"(?:\bto|\bfor|recipients?|user|userid|address(?:es)?|mailbox|account|user name|list)"
-    rf"(?=[ \t:\"'<(])[ \t]*:?[ \t]*[\"'<(]?({ADDRESS})",
+    rf"(?=[ \t:\"'<(])[ \t]*+(?::[ \t]*+)?[\"'<(]?({ADDRESS})",
     re.IGNORECASE,
 )
 # A line that holds an address, and at most a word with a colon before it.
-_ALONE: Final = re.compile(rf"^[ \t]*(?:[\w-]{{1,20}}:[ \t]*)?<?({ADDRESS})>?[ \t]*$", re.MULTILINE)
+_ALONE: Final = re.compile(
+    rf"^[ \t]*+(?:[\w-]{{1,20}}:[ \t]*+)?<?({ADDRESS})>?[ \t]*+$", re.MULTILINE
+)
 _SERVICE: Final = re.compile(
     r"[^\s@]*[-._+](?:ctl|request|help|owner|admin|(?:un)?subscribe)@", re.IGNORECASE
 )

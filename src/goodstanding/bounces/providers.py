@@ -62,4 +62,4 @@ def named(name: str | None) -> str | None:
     """The provider somebody named by any of its hosts or domains; else that name itself."""
     if not name or not name.strip():
         return None
-    return by_host(name) or name.strip().lower()[:255]
+    return by_host(name) or name.encode("utf-8", "replace").decode().strip()[:255].lower()[:255]

@@ -8,12 +8,17 @@ from typing import Final
 import msgspec
 
 _LEAD: Final = re.compile(
-    r"\s*(?:smtp;\s*)?(?:(?:SMTP|smtp) (?:error|code)[:# ]*)?([2-5]\d\d)(?=[ :;,\-(#<\t\n]|$)"
+    r"\s*(?:smtp;\s*)?(?:(?:SMTP|smtp) (?:error|code)[:# ]*)?([2-5]\d\d)(?=[ :;,\-(#<\t\n]|$)",
+    re.ASCII,
 )
 # A reply code, and what may stand before one in prose.
-_CODE: Final = re.compile(r"([245][0-5]\d)(?:[ -]+[245]\.\d{1,3}\.\d{1,3}|[ -](?=[^\d\s])|[ ]?\()")
+_CODE: Final = re.compile(
+    r"([245][0-5]\d)(?:[ -]+[245]\.\d{1,3}\.\d{1,3}|[ -](?=[^\d\s])|[ ]?\()", re.ASCII
+)
 # A code that an enhanced one of its class follows, or a quotation, is one wherever it stands.
-_SURE: Final = re.compile(r"(?<![\d.])(?:([45])\d\d[ -]\1\.\d{1,3}\.\d{1,3}(?![\d.])|[45]\d\d-')")
+_SURE: Final = re.compile(
+    r"(?<![\d.])(?:([45])\d\d[ -]\1\.\d{1,3}\.\d{1,3}(?![\d.])|[45]\d\d-')", re.ASCII
+)
 _BEFORE_CODE: Final = (
     *(
         "said",
@@ -30,7 +35,9 @@ _BEFORE_CODE: Final = (
     *("status", ":", "]", ")", "],", "...", "<<<", ">>>", "smtp;"),
 )
 # The rest of an enhanced status code, from its first dot: the engine jumps from dot to dot.
-_STATUS: Final = re.compile(r"\.(?<=[245]\.)(?<![\d.][245]\.)\d{1,3}\.\d{1,3}(?![\d.]*\d)")
+_STATUS: Final = re.compile(
+    r"\.(?<=[245]\.)(?<![\d.][245]\.)\d{1,3}\.\d{1,3}(?![\d.]*\d)", re.ASCII
+)
 
 # A reply of another server, and what the reporter says before quoting one.
 _REPLY: Final = re.compile(r"(?:[45]\d\d[\s,-]|[45]\.\d\.\d).{3,2000}", re.DOTALL)

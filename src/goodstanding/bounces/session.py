@@ -17,6 +17,9 @@ def read_reply(text: str, provider: str | None = None, *, explain: bool = False)
     provider's name, a domain of it, or the host that answered. With ``explain`` the report says
     what else was in the running. Never raises on any text.
     """
+    if not text.isascii():
+        # Half a character, as JSON may hold one, could be written nowhere.
+        text = text.encode("utf-8", "replace").decode()
     reply = take_apart(text)
     named = providers.named(provider)
     said = reply.text[:SAID] or None

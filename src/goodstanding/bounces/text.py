@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import html
 import re
+import unicodedata
 from datetime import UTC, datetime
 from email.errors import HeaderParseError
 from email.header import decode_header
@@ -26,6 +27,9 @@ _ASCII_DOMAIN: Final = re.compile(r"(?:[a-z0-9-]+\.)+[a-z]{2,}(?=[^a-z0-9.-])", 
 _TAG: Final = re.compile(r"<(?:!--|[a-zA-Z/!?])[^<>]*>")
 _BREAK: Final = re.compile(r"<(?:br|/p|/div|/tr|/h\d|/li|p)\b[^<>]*>", re.IGNORECASE)
 _SILENT: Final = re.compile(r"<(style|script|head)\b[^<>]*>", re.IGNORECASE)
+_SILENT_ENDS: Final = {
+    name: re.compile(f"</{name}", re.IGNORECASE) for name in ("style", "script", "head")
+}
 
 
 # Only character sets of mail: the standard library's other codecs (punycode, idna) are quadratic.
@@ -46,18 +50,11 @@ def _codec(name: str) -> str | None:
         return None
 
 
-@lru_cache(256)
-def _named(content_type: str) -> str | None:
-    """The codec that a Content-Type names, where it is another than UTF-8."""
-    found = _CHARSET.search(content_type)
-    codec = _codec(found[1].lower()) if found else None
-    return codec if codec not in ("ascii", "utf-8") else None
-
-
 def decode(content: bytes, content_type: str) -> str:
     """``content`` as text, by the charset its Content-Type names, else UTF-8, else Latin-1."""
     content = content[:BODY]
-    if codec := _named(content_type):
+    found = _CHARSET.search(content_type)
+    if found and (codec := _codec(found[1].lower())) and codec not in ("ascii", "utf-8"):
         try:
             return content.decode(codec)
         except (ValueError, LookupError):
@@ -90,13 +87,11 @@ def plain(markup: str) -> str:
     at = 0
     while found := _SILENT.search(markup, at):
         kept.append(markup[at : found.start()])
-        end = markup.find(f"</{found[1]}", found.end())
-        if end < 0:
-            end = markup.lower().find(f"</{found[1].lower()}", found.end())
-        if end < 0:
+        end = _SILENT_ENDS[found[1].lower()].search(markup, found.end())
+        if end is None:
             at = found.end()
             break
-        at = end
+        at = end.start()
     kept.append(markup[at:])
     text = _TAG.sub("", _BREAK.sub("\n", "".join(kept).replace("\n", " ")))
     return html.unescape(text).replace("\xa0", " ")
@@ -120,9 +115,9 @@ def header(value: str) -> str:
 
 def addresses(text: str, limit: int = 50) -> list[str]:
     """The distinct addresses that occur in ``text``, in order, at most ``limit``."""
-    found: dict[str, None] = {}
     if "@" not in text:
         return []
+    found: dict[str, None] = {}
     for match in _ADDRESS.finditer(text):
         if cleaned := clean_address(match[0]):
             found.setdefault(cleaned)
@@ -141,7 +136,13 @@ def clean_address(text: str) -> str | None:
         text = f"{local}@{domain}"
     if not at or not local or not domain or domain[0] in ".-" or len(text) > 320:
         return None
-    return text
+    return text if text.isprintable() else _seen(text)
+
+
+def _seen(text: str) -> str | None:
+    """An address without what cannot be seen, as HTML has it; None with control characters."""
+    text = "".join(letter for letter in text if unicodedata.category(letter) != "Cf")
+    return clean_address(text) if text.isprintable() else None
 
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)

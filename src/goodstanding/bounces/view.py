@@ -14,6 +14,7 @@ from goodstanding.bounces import text
 from goodstanding.bounces.part import Part, read_headers
 
 ORIGINAL_FIELDS: Final = 200
+_NAME: Final = 80  # characters of a field's name
 
 _ORIGINALS: Final = {
     "message/rfc822",
@@ -149,8 +150,8 @@ def _original(part: Part) -> dict[str, str]:
 
 
 def _decoded(headers: dict[str, str]) -> dict[str, str]:
-    kept = islice(headers.items(), ORIGINAL_FIELDS)
-    return {name: text.header(value) for name, value in kept}
+    kept = islice((name for name in headers if len(name) <= _NAME), ORIGINAL_FIELDS)
+    return {name: text.header(headers[name]) for name in kept}
 
 
 def _headers_in(body: str) -> dict[str, str]:

@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
+import msgspec
 import typer
 
-from goodstanding.cli import messages
-from goodstanding.cli.output import BadInput, complain, print_json, print_table, print_text
+from goodstanding.cli.output import (
+    BadInput,
+    Stop,
+    complain,
+    print_json,
+    print_table,
+    print_text,
+    progress,
+)
 from goodstanding.cli.parameters import Json
 from goodstanding.cli.ruling import RulesFile, put_in_force
 
@@ -40,11 +50,16 @@ def explain(
         str | None, typer.Option(metavar="DOMAIN", help="Who said it, such as gmail.com.")
     ] = None,
     rules: RulesFile = None,
+    processes: Annotated[
+        int | None,
+        typer.Option(min=1, metavar="N", help="Processes that read (one for each processor)."),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """What do these mails say? Who bounced, why, and what that does to the address.
 
-    Nothing is sent and nothing is remembered; mails that are no reports are said to be none.
+    Nothing is sent and nothing is remembered; mails that are no reports are said to be none. Many
+    mails are read by as many processes as there are processors.
 
     Example: goodstanding explain bounces.mbox
 
@@ -55,28 +70,43 @@ def explain(
     put_in_force(rules)
     from goodstanding import bounces
 
-    failed = False
     show = _print_json if as_json else _print_reports
     if reply is not None:
         show(None, [bounces.read_reply(reply, provider, explain=True)])
     if replies is not None:
         for place, text in _lines(replies):
             show(place, [bounces.read_reply(text, provider, explain=True)])
-    for path in paths or []:
-        try:
-            for mail in messages.mails(path):
-                show(mail.place, bounces.read(mail.message, explain=True))
-        except BrokenPipeError:
-            raise
-        except OSError as error:
-            complain(f"{messages.printable(path)} cannot be read: {error.strerror or error}.")
-            failed = True
-    if failed:
+    if paths and not _explained(tuple(paths), processes, as_json=as_json):
         raise typer.Exit(2)
+
+
+def _explained(paths: tuple[str, ...], processes: int | None, *, as_json: bool) -> bool:
+    """Print what the mails at ``paths`` say; whether all of them could be read."""
+    from goodstanding.bounces import mailboxes
+
+    unread: list[str] = []
+
+    def tell(place: str, error: OSError) -> None:
+        complain(f"{place} cannot be read: {error.strerror or error}.")
+        unread.append(place)
+
+    total = mailboxes.size(paths) if sys.stderr.isatty() else None
+    make, show = (_json, _print_line) if as_json else (_kept, _print_kept)
+    with progress("Reading", total) as advance:
+        found = mailboxes.each(paths, make, processes=processes, onerror=tell, advance=advance)
+        with closing(found):
+            try:
+                for place, made in found:
+                    show(place, made)
+            except mailboxes.Died as died:
+                raise Stop(str(died)) from None
+    return not unread
 
 
 def _lines(file: Path) -> Iterator[tuple[str, str]]:
     """The replies in a file, each with its place."""
+    from goodstanding.bounces.mailboxes import printable
+
     try:
         with file.open("rb") as opened:
             number = 0
@@ -86,7 +116,7 @@ def _lines(file: Path) -> Iterator[tuple[str, str]]:
                 while len(line) == _LONGEST and not line.endswith(b"\n"):
                     line = opened.readline(_LONGEST)
                 if text:
-                    yield f"{messages.printable(str(file))}#{number}", text
+                    yield f"{printable(str(file))}#{number}", text
     except OSError as error:
         raise BadInput(f"{file} cannot be read: {error.strerror or error}.") from None
 
@@ -97,6 +127,30 @@ def _print_json(place: str | None, reports: Iterable[Report]) -> None:
 
 def _told(report: Report) -> dict[str, Any]:
     return {field: getattr(report, field) for field in (*FIELDS, "others")}
+
+
+def _json(message: bytes) -> bytes:
+    """The reports of a mail as they are printed: most of that is done where it is read."""
+    from goodstanding import bounces
+
+    return msgspec.json.encode([_told(report) for report in bounces.read(message, explain=True)])
+
+
+def _print_line(place: str, reports: bytes) -> None:
+    print_json({"file": place, "reports": msgspec.Raw(reports)})
+
+
+def _kept(message: bytes) -> bytes:
+    """The reports of a mail, whole."""
+    from goodstanding import bounces
+
+    return msgspec.msgpack.encode(bounces.read(message, explain=True))
+
+
+def _print_kept(place: str, reports: bytes) -> None:
+    from goodstanding.bounces import Report
+
+    _print_reports(place, msgspec.msgpack.decode(reports, type=list[Report]))
 
 
 def _print_reports(place: str | None, reports: Iterable[Report]) -> None:

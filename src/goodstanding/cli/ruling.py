@@ -20,7 +20,6 @@ from goodstanding.cli.parameters import Json
 if TYPE_CHECKING:
     from goodstanding.bounces.checking import Text
 
-_LARGEST: Final = 64 * 1024 * 1024  # bytes of one file of mails
 _LONGEST: Final = 64 * 1024  # characters of one reply
 
 RulesFile = Annotated[
@@ -91,19 +90,14 @@ def _material(paths: list[Path], replies: Path | None) -> Iterator[Text]:
     Raises:
         BadInput: one of them cannot be read.
     """
-    from goodstanding.bounces import read
     from goodstanding.bounces.checking import Text
+    from goodstanding.bounces.mailboxes import read_all
 
     try:
-        for path in paths:
-            files = sorted(path.rglob("*")) if path.is_dir() else [path]
-            for file in files:
-                if not path.is_dir() or file.is_file():
-                    with file.open("rb") as opened:
-                        reports = read(opened.read(_LARGEST))
-                    yield from (
-                        Text(report.text, report.provider) for report in reports if report.text
-                    )
+        for mail in read_all(*map(str, paths)):
+            for report in mail.reports:
+                if report.text:
+                    yield Text(report.text, report.provider)
         if replies is not None:
             with replies.open(encoding="utf-8", errors="replace") as lines:
                 while line := lines.readline(_LONGEST):
