@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from django.template import Context, Engine
 
 from goodstanding.mailings.mail.content import ContentError
 from tests.mailings.compose_parts import (
@@ -101,6 +102,15 @@ def test_missing_fields_are_empty_or_their_default(fields: dict[str, str]) -> No
     message = strictly(ready.render(fields, "ann@example.com", STAMP))
     assert message["Subject"] == "Hi"
     assert text_of(message, "plain").startswith("|you 1 High Street")
+
+
+@pytest.mark.parametrize("name", ["", "Ann", "a <b> & 'c' \"d\""])
+def test_a_default_stands_as_it_is_and_a_value_is_escaped_as_django_does(name: str) -> None:
+    template = '{{ name|default:"<i>you</i> & \\"all\\"" }}'
+    ready = compiled("name", subject="x", html=f"<body>{template}|{HTML_FOOTER}</body>")
+    message = strictly(ready.render({"name": name}, "ann@example.com", STAMP))
+    django = Engine().from_string(template).render(Context({"name": name}))
+    assert f"<body>{django}|" in text_of(message, "html")
 
 
 def test_a_text_alone_is_no_multipart() -> None:

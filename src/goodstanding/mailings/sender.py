@@ -43,8 +43,8 @@ HURRY: Final = 0.2
 TEND_AGAIN: Final = 1.0
 """Seconds between looks for workers that died, for what is held, and at how fast others go."""
 
-CATCH_BREATH: Final = 0.005
-"""Seconds between two claims."""
+CATCH_BREATH: Final = 0.02
+"""Seconds between two claims at least: so much is always claimed ahead."""
 
 WAIT_AFTER_ERROR: Final = 5.0
 """Seconds until what failed in a way that nobody foresaw is tried again."""
@@ -154,7 +154,7 @@ class Sender:
                     jobs = self._prepared(await self._in_thread(self._claim, lifeline, shares))
                     self._schedule.claimed(shares, jobs)
                     self._dispatch()
-                    pause = CATCH_BREATH if jobs else LOOK_AGAIN
+                    pause = 0.0 if jobs else LOOK_AGAIN
             except DatabaseError as error:
                 _log.warning("the database is not to be had", error=first_line(error))
                 self._astray = True
@@ -165,6 +165,7 @@ class Sender:
                 self._astray = True
                 await _rest(self._stopping, WAIT_AFTER_ERROR)
                 continue
+            await asyncio.sleep(CATCH_BREATH)
             await _rest(self._wanted, pause)
 
     def _see(self, lots: list[OpenLot]) -> None:

@@ -44,6 +44,17 @@ class Field(NamedTuple):
     line: int
 
 
+class Default(NamedTuple):
+    """A merge field with a fixed text for where it is empty: ``{{ name|default:"friend" }}``.
+
+    The commonest of all filters, which Django takes ten times as long for.
+    """
+
+    name: str
+    line: int
+    instead: str
+
+
 class Block(NamedTuple):
     """Anything else that depends on the recipient, and the names that it uses."""
 
@@ -51,7 +62,7 @@ class Block(NamedTuple):
     names: frozenset[str]
 
 
-Part = str | Field | Block
+Part = str | Field | Default | Block
 
 
 class Merge:
@@ -63,7 +74,7 @@ class Merge:
 
     def names(self) -> set[str]:
         """Every merge field that it uses, wherever."""
-        fields = {part.name for part in self.parts if isinstance(part, Field)}
+        fields = {part.name for part in self.parts if isinstance(part, Field | Default)}
         return fields.union(*(part.names for part in self.parts if isinstance(part, Block)))
 
     def render_block(self, block: Block, values: Mapping[str, str]) -> str:
@@ -156,6 +167,8 @@ def _parts(template: Template) -> Iterator[Part]:
         fixed = []
         if isinstance(node, VariableNode) and _is_plain(node.filter_expression):
             yield Field(node.filter_expression.var.lookups[0], _line_of(node))
+        elif isinstance(node, VariableNode) and (default := _default(node)) is not None:
+            yield default
         else:
             names = {use.name for use in _uses([node], frozenset(), loops=0)}
             yield Block(node, frozenset(names - _CONSTANTS))
@@ -164,6 +177,14 @@ def _parts(template: Template) -> Iterator[Part]:
 
 def _is_plain(expression: FilterExpression) -> bool:
     return bool(expression.is_var and not expression.filters and expression.var.lookups)
+
+
+def _default(node: VariableNode) -> Default | None:
+    expression = node.filter_expression
+    match expression.filters:
+        case [(defaultfilters.default, [(False, str(instead))])] if expression.is_var:
+            return Default(expression.var.lookups[0], _line_of(node), instead)
+    return None
 
 
 def _uses(nodes: Any, bound: frozenset[str], loops: int) -> Iterator[_Use]:

@@ -119,6 +119,8 @@ def slotted(template: merge.Merge, made: Made, *, markup: bool) -> Slotted:
             fixed.append("")
             if isinstance(part, merge.Field):
                 slots.append(_field_slot(part.name, made, markup=markup))
+            elif isinstance(part, merge.Default):
+                slots.append(_default_slot(part, made, markup=markup))
             else:
                 slots.append(_block_slot(template, part, made))
     return Slotted(fixed, slots)
@@ -130,6 +132,19 @@ def _field_slot(name: str, made: Made, *, markup: bool) -> Callable[[Scope], str
         return value
     escape = html.escape
     return lambda scope: escape(value(scope))
+
+
+def _default_slot(part: merge.Default, made: Made, *, markup: bool) -> Callable[[Scope], str]:
+    """As Django has it, the text in its place is markup as it stands."""
+    instead = part.instead
+    if part.name == POSTAL:
+        postal = html.escape(made.postal) if markup else made.postal
+        return lambda _: postal or instead
+    value = _value_of(part.name, made)
+    if not markup:
+        return lambda scope: value(scope) or instead
+    escape = html.escape
+    return lambda scope: escape(value(scope)) or instead
 
 
 def _block_slot(template: merge.Merge, block: merge.Block, made: Made) -> Callable[[Scope], str]:
