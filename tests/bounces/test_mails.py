@@ -9,12 +9,23 @@ import pytest
 from goodstanding.bounces import read, read_mail
 
 HERE = Path(__file__).parent
-REPORTS = tomllib.loads((HERE / "reports.toml").read_text())["mail"]
-PLAIN = tomllib.loads((HERE / "plain.toml").read_text())["mail"]
+
+
+def mails(file: str) -> list[dict[str, Any]]:
+    return tomllib.loads((HERE / file).read_text())["mail"]
+
+
+EXAM = mails("exam.toml")
+REPORTS = [*mails("reports.toml"), *(mail for mail in EXAM if mail["expect"])]
+PLAIN = [*mails("plain.toml"), *(mail for mail in EXAM if not mail["expect"])]
 
 
 def named(mail: dict[str, Any]) -> str:
     return str(mail["name"])
+
+
+def written(mail: dict[str, Any]) -> bytes:
+    return mail["text"].lstrip("\n").encode(mail.get("charset", "utf-8"))
 
 
 def seen(message: bytes, expect: list[dict[str, str]]) -> list[dict[str, Any]]:
@@ -28,7 +39,7 @@ def seen(message: bytes, expect: list[dict[str, str]]) -> list[dict[str, Any]]:
 
 @pytest.mark.parametrize("mail", REPORTS, ids=named)
 def test_report(mail: dict[str, Any]) -> None:
-    message = mail["text"].lstrip("\n").encode()
+    message = written(mail)
     assert seen(message, mail["expect"]) == mail["expect"]
     original = read_mail(message).original
     for header, value in mail.get("original", {}).items():
@@ -48,13 +59,13 @@ def test_report(mail: dict[str, Any]) -> None:
 )
 @pytest.mark.parametrize("mail", REPORTS, ids=named)
 def test_report_with_damaged_lines_reads_the_same(mail: dict[str, Any], damage: Any) -> None:
-    message = mail["text"].lstrip("\n").encode()
+    message = written(mail)
     assert seen(damage(message), mail["expect"]) == mail["expect"]
 
 
 @pytest.mark.parametrize("mail", PLAIN, ids=named)
 def test_plain_mail_is_no_report(mail: dict[str, Any]) -> None:
-    assert read(mail["text"].lstrip("\n").encode()) == []
+    assert read(written(mail)) == []
 
 
 def test_reading_tells_date_subject_and_original() -> None:

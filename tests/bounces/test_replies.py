@@ -7,7 +7,12 @@ import pytest
 
 from goodstanding.bounces import read_reply
 
-REPLIES = tomllib.loads((Path(__file__).parent / "replies.toml").read_text())["reply"]
+HERE = Path(__file__).parent
+REPLIES = [
+    reply
+    for file in ("replies.toml", "exam_replies.toml")
+    for reply in tomllib.loads((HERE / file).read_text())["reply"]
+]
 
 
 @pytest.mark.parametrize("reply", REPLIES, ids=lambda reply: reply["text"][:60])
@@ -69,7 +74,7 @@ def test_what_is_kept_of_a_reply_is_bounded() -> None:
     ("text", "provider", "category"),
     [
         (text, said.get("provider"), said["category"])
-        for said in tomllib.loads((Path(__file__).parent / "wordings.toml").read_text())["said"]
+        for said in tomllib.loads((HERE / "wordings.toml").read_text())["said"]
         for text in said["texts"]
     ],
 )

@@ -32,10 +32,13 @@ _CLEAR: Final = 2  # the weight from which on a notice of failure is rather one 
 _AFTER_DATA: Final = ("in reply to end of data", "after end of data")
 # What was refused before a recipient was named, and whose fault that is.
 _BEFORE_RECIPIENT: Final = {
-    "sender_refused": ("in reply to mail from", "after mail from:", "after pipelined mail from:"),
+    "sender_refused": (
+        *("in reply to mail from", "after mail from:", "after pipelined mail from:"),
+        "but sender was rejected",
+    ),
     "policy_refused": (
         *("in reply to helo", "in reply to ehlo", "after helo", "after ehlo"),
-        "after initial connection",
+        *("after initial connection", "but my name was rejected", "but greeting failed"),
     ),
 }
 _TO_MAIL: Final = re.compile(r">>> mail from[^\n]*\n<<< 5")
@@ -145,6 +148,9 @@ def _told(seen: View) -> list[Said]:
     found = prose.extract(seen.notice(), own, failed)
     if not found and seen.markup:
         found = prose.extract(seen.html_notice(), own, failed)
+    if found and prose.of_service(found) and seen.original.get("to"):
+        # Told so that one may ask there: about the list itself.
+        return _about_what_is_returned(seen) or found
     return found
 
 
@@ -260,7 +266,7 @@ def _decide(
 
 def _whose_before(around: str) -> str | None:
     """The category of what was refused before a recipient was named; None for what came later."""
-    if "after " in around or "in reply to " in around:
+    if "after " in around or "in reply to " in around or "connected to " in around:
         for category, phases in _BEFORE_RECIPIENT.items():
             if any(phase in around for phase in phases):
                 return category

@@ -20,8 +20,8 @@ SECTION: Final = 3000  # characters of one recipient's section
 
 # Blanks are taken whole (``*+``): a line may have thousands of them, and of nothing else.
 _OPENS: Final = re.compile(
-    r"[ \t]*+(?:[-*•][ \t]+|Recipients?:[ \t]*"
-    r"|(?:User|Address|RCPT TO|Failed recipient)[ \t]*:[ \t]*)?"
+    r"[ \t]*+(?:[-*•][ \t]+|Recipients?(?: address)?:[ \t]*"
+    r"|(?:User|Address|RCPT TO|Failed (?:recipient|address))[ \t]*:[ \t]*)?"
     rf"""["'<\[(]{{0,2}}(?:mailto:)?({ADDRESS})["'>\])]{{0,2}}(?P<rest>.*)""",
     re.IGNORECASE,
 )
@@ -34,11 +34,17 @@ _VERDICT: Final = re.compile(
     rf"[ \t]*[245]\d\d[ -]+(?:[245]\.\d\.\d{{1,3}} )?<({ADDRESS})>\.\.\. ", re.IGNORECASE
 )
 _ALIAS: Final = re.compile(r"\((?:expanded|generated|forwarded) from:?[ \t]*\Z", re.IGNORECASE)
+# Sun's servers name the mailbox, and then whom the mail was for.
+_ORIGINALLY: Final = re.compile(rf"[ \t]*+Original address:[ \t]*+<?({ADDRESS})", re.IGNORECASE)
 _TALKING: Final = re.compile(r"[ \t.]*while talking to ", re.IGNORECASE)
 _SENTENCE: Final = re.compile(
     r"(?:\bto|\bfor|recipients?|user|userid|address(?:es)?|mailbox|account|user name|list)"
     rf"(?=[ \t:\"'<(])[ \t]*+(?::[ \t]*+)?[\"'<(]?({ADDRESS})",
     re.IGNORECASE,
+)
+# A line that holds an address, and at most a word with a colon before it.
+_ALONE: Final = re.compile(
+    rf"^[ \t]*+(?:[\w-]{{1,20}}:[ \t]*+)?<?({ADDRESS})>?[ \t]*+$", re.MULTILINE
 )
 _SERVICE: Final = re.compile(
     r"[^\s@]*[-._+](?:ctl|request|help|owner|admin|(?:un)?subscribe)@", re.IGNORECASE
@@ -70,6 +76,11 @@ def extract(notice: str, own: set[str], failed: list[str]) -> list[Said]:
     return told
 
 
+def of_service(told: list[Said]) -> bool:
+    """Whether those told of are only a list's own addresses."""
+    return all(_SERVICE.match(said.recipient or "") for said in told)
+
+
 def _sections(notice: str, own: set[str]) -> dict[str, str]:
     sections = _Sections(own)
     for line in notice.split("\n", LINES)[:LINES]:
@@ -92,6 +103,8 @@ class _Sections:
         if self._current and "(" in self._current[-1] and _ALIAS.search(self._current[-1]):
             # The address that the recipient was expanded from; it is no other recipient.
             self._current.append(line)
+        elif self._current is not None and (original := _ORIGINALLY.match(line)):
+            self._rename(original[1])
         elif "@" not in line or not (self._closes(line) or self._opens(line)):
             self._goes_on(line)
 
@@ -118,6 +131,16 @@ class _Sections:
         self._current = section
         return True
 
+    def _rename(self, written: str) -> None:
+        """The recipient being told of is ``written``, where that is an address."""
+        address = clean_address(written)
+        if address and address.lower() not in self._names and self._current is not None:
+            self._names[address.lower()] = address
+            self.opened = {
+                address if lines is self._current else key: lines
+                for key, lines in self.opened.items()
+            }
+
     def _goes_on(self, line: str) -> None:
         if _TALKING.match(line):
             self._current, self._dialogue = None, []
@@ -137,7 +160,13 @@ def _in_sentences(notice: str, own: set[str]) -> list[str]:
     # No address runs over a line's end.
     spoken = "\n".join([line for line in notice[:8000].split("\n") if "@" in line])
     found = [address for one in _SENTENCE.findall(spoken) if (address := clean_address(one))]
-    found = found or addresses(spoken)
+    if found:
+        alone = [address for one in _ALONE.findall(spoken) if (address := clean_address(one))]
+        return _others(found, own) or _others(alone, own)
+    return _others(addresses(spoken), own)
+
+
+def _others(found: list[str], own: set[str]) -> list[str]:
     kept: dict[str, str] = {}
     for address in found:
         if address.lower() not in own and not _NOBODY.match(address):

@@ -15,6 +15,10 @@ _LEAD: Final = re.compile(
 _CODE: Final = re.compile(
     r"([245][0-5]\d)(?:[ -]+[245]\.\d{1,3}\.\d{1,3}|[ -](?=[^\d\s])|[ ]?\()", re.ASCII
 )
+# A code that an enhanced one of its class follows, or a quotation, is one wherever it stands.
+_SURE: Final = re.compile(
+    r"(?<![\d.])(?:([45])\d\d[ -]\1\.\d{1,3}\.\d{1,3}(?![\d.])|[45]\d\d-')", re.ASCII
+)
 _BEFORE_CODE: Final = (
     *(
         "said",
@@ -28,7 +32,7 @@ _BEFORE_CODE: Final = (
         "message",
         "code",
     ),
-    *("status", ":", "]", ")", "<<<", ">>>"),
+    *("status", ":", "]", ")", "],", "...", "<<<", ">>>", "smtp;"),
 )
 # The rest of an enhanced status code, from its first dot: the engine jumps from dot to dot.
 _STATUS: Final = re.compile(
@@ -47,6 +51,7 @@ _BEFORE_REPLY: Final = (
         "returned was:",
         "returned was",
         "<<<",
+        "<--",
     ),
     *("error_code :", "error_code:", "responded with:", "responded with", "error '", "error"),
     "message: [",
@@ -115,7 +120,7 @@ def _code_in(text: str) -> str | None:
         before = text[max(0, at - 20) : at].rstrip(" \t('[").lower()
         if not before or before[-1] == "\n" or before.rstrip(": \n").endswith(_BEFORE_CODE):
             return found[1]
-        if before[-1] in ":)]":
+        if before[-1] in ":)]" or _SURE.match(text, at):
             return found[1]
     return None
 

@@ -25,7 +25,8 @@ _REPLIERS: Final = frozenset(
 # Both for a text that begins with a line end.
 _QUOTED: Final = re.compile(r"\n[ \t]*>(?!>>)[^\n]*")
 _ANSWER: Final = re.compile(
-    r"\n[ \t]*(?:[^\n]{0,80}: )?[45]\d\d(?: - |[ -])(?:[45]\.\d{1,3}\.\d{1,3}\b|[A-Za-z<#])"
+    r"\n[ \t]*(?:[^\n]{0,80}: (?:\[[\d.]{7,15}\],? )?)?[45]\d\d(?: - |[ -])"
+    r"(?:[45]\.\d{1,3}\.\d{1,3}\b|[A-Za-z<#])"
 )
 _REPLY: Final = re.compile(r"\s*(?:re|aw|sv|antw)\s*:", re.IGNORECASE)
 

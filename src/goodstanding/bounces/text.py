@@ -26,6 +26,7 @@ _CHARSET: Final = re.compile(r"""charset\s*=\s*["']?([\w.:+-]{1,40})""", re.IGNO
 _ASCII_DOMAIN: Final = re.compile(r"(?:[a-z0-9-]+\.)+[a-z]{2,}(?=[^a-z0-9.-])", re.IGNORECASE)
 _TAG: Final = re.compile(r"<(?:!--|[a-zA-Z/!?])[^<>]*>")
 _BREAK: Final = re.compile(r"<(?:br|/p|/div|/tr|/h\d|/li|p)\b[^<>]*>", re.IGNORECASE)
+_CELL: Final = re.compile(r"</t[dh][ \t]*>", re.IGNORECASE)
 _SILENT: Final = re.compile(r"<(style|script|head)\b[^<>]*>", re.IGNORECASE)
 _SILENT_ENDS: Final = {
     name: re.compile(f"</{name}", re.IGNORECASE) for name in ("style", "script", "head")
@@ -93,7 +94,8 @@ def plain(markup: str) -> str:
             break
         at = end.start()
     kept.append(markup[at:])
-    text = _TAG.sub("", _BREAK.sub("\n", "".join(kept).replace("\n", " ")))
+    text = _BREAK.sub("\n", "".join(kept).replace("\n", " "))
+    text = _TAG.sub("", _CELL.sub(" ", text))
     return html.unescape(text).replace("\xa0", " ")
 
 
