@@ -23,12 +23,6 @@ from goodstanding.mailings.outbox import Claim, Outcome
 FENCES_WITHIN: Final = 0.02
 """Seconds for which what became of a mail waits for a fence to be committed with."""
 
-FULL: Final = 25
-"""Fences that are worth a commit while at least as many mails are still being handed over …"""
-
-GATHER_FOR: Final = 0.004
-"""… until when, in seconds, fewer wait for others: a commit takes about as long."""
-
 SETTLE_AT: Final = 100
 """What became of so many mails is recorded together."""
 
@@ -60,7 +54,6 @@ class Committer:
         self._thread = thread
         self._settler = settler or thread
         self._fences: list[tuple[Claim, asyncio.Future[bool]]] = []
-        self._being_handed: set[int] = set()
         # What is to be told, is being told, was told, and is being recorded now.
         self._outcomes: list[Outcome] = []
         self._telling: list[Outcome] = []
@@ -82,7 +75,6 @@ class Committer:
     def record(self, outcome: Outcome) -> None:
         """Have it written: with the next fence, or alone a little later. Nobody waits for it."""
         self._outcomes.append(outcome)
-        self._being_handed.discard(outcome.claim.delivery)
         self._written.clear()
         self._to_tell.within(FENCES_WITHIN)
 
@@ -109,14 +101,11 @@ class Committer:
     async def _tell_forever(self) -> None:
         while True:
             await self._to_tell.wait()
-            if len(self._fences) < FULL <= len(self._being_handed):
-                await asyncio.sleep(GATHER_FOR)
             fences = self._next_fences()
             self._telling, self._outcomes = self._outcomes, []
             allowed = await self._commit([claim for claim, _ in fences], self._telling)
             self._told += self._telling
             self._telling = []
-            self._being_handed |= allowed
             for claim, fenced in fences:
                 fenced.set_result(claim.delivery in allowed)
             self._plan_to_settle()
