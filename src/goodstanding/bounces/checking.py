@@ -10,7 +10,7 @@ import hyperscan
 import msgspec
 
 from goodstanding.bounces import compiled
-from goodstanding.bounces.classify import holds, rank_of
+from goodstanding.bounces.classify import holds
 from goodstanding.bounces.matcher import SCANNED, fold, matcher
 from goodstanding.bounces.reply import quoted, take_apart
 from goodstanding.bounces.report import Report
@@ -148,7 +148,7 @@ class _Trial:
             return
         for other in report.others:
             rival = self._rules.get(other.rule)
-            if rival is not None and rank_of(rival) == rank_of(decider):
+            if rival is not None and rival.rank == decider.rank:
                 says = (
                     f"{rival.name} matches{_of(text)} as well and is of the same rank, but means"
                     f" {rival.category}: only the longer words decide"

@@ -13,7 +13,7 @@ from goodstanding.bounces import providers
 from goodstanding.bounces.matcher import Hit, fold, matcher, words
 from goodstanding.bounces.reply import is_generic
 from goodstanding.bounces.report import Other
-from goodstanding.bounces.rulebook import OwnRule, Rule, Rulebook, rulebook
+from goodstanding.bounces.rulebook import Rule, Rulebook, rulebook
 from goodstanding.core.categories import CATEGORIES, Disposition
 
 _VAGUE: Final = 20  # a priority up to here says less than other texts may
@@ -39,7 +39,7 @@ class Verdict(msgspec.Struct, frozen=True):
 class _Candidate(msgspec.Struct, frozen=True, gc=False):
     """A rule, or a code, that would decide; the rule's hit in the folded text."""
 
-    rank: tuple[bool, int, bool]  # by a provider's own meaning, priority, by a rule of one's own
+    rank: tuple[bool, int, bool]  # as that of a rule
     name: str
     category: str
     hit: Hit | None = None
@@ -140,23 +140,16 @@ def _by_words(
     for hit in hits:
         rule = hit.entry
         if isinstance(rule, Rule) and holds(rule, status, code, provider):
-            # That is rank_of, without the call.
-            rank = (bool(rule.provider), rule.priority, type(rule) is OwnRule)
-            found.append(_Candidate(rank, rule.name, rule.category, hit, folded))
+            found.append(_Candidate(rule.rank, rule.name, rule.category, hit, folded))
     return found
 
 
 def _by_provider(provider: str, status: str | None, code: str | None) -> list[_Candidate]:
     return [
-        _Candidate(rank_of(rule), rule.name, rule.category)
+        _Candidate(rule.rank, rule.name, rule.category)
         for rule in _wordless(rulebook()).get(provider, [])
         if holds(rule, status, code, provider)
     ]
-
-
-def rank_of(rule: Rule) -> tuple[bool, int, bool]:
-    """What outranks what: a provider's own meaning, then the priority, then a rule of one's own."""
-    return bool(rule.provider), rule.priority, isinstance(rule, OwnRule)
 
 
 @lru_cache(2)

@@ -109,10 +109,9 @@ def _cached_signals() -> Matcher:
     return Matcher(package_rules().signals)
 
 
-class _Made:
-    """The rules that were compiled last, and their matcher."""
-
-    last: tuple[Rulebook, Matcher] | None = None
+@lru_cache(2)
+def _compiled(book: Rulebook) -> Matcher:
+    return Matcher([*book.rules, *book.providers])
 
 
 _lock = threading.Lock()
@@ -120,14 +119,8 @@ _lock = threading.Lock()
 
 def matcher() -> Matcher:
     """The matcher of the rules in force and of the providers, compiled at first use."""
-    book = rulebook()
-    made = _Made.last
-    if made is None or made[0] is not book:
-        with _lock:
-            made = _Made.last
-            if made is None or made[0] is not book:
-                made = _Made.last = (book, Matcher([*book.rules, *book.providers]))
-    return made[1]
+    with _lock:
+        return _compiled(rulebook())
 
 
 def signal_matcher() -> Matcher:

@@ -7,6 +7,8 @@ from typing import Final
 
 import hyperscan
 
+from goodstanding.bounces.compiled import compile_patterns
+
 _LONGEST: Final = 2000  # bytes of one pattern
 _WIDEST: Final = 5000  # places, with every repeat written out: what compiling costs
 _PART: Final = re.compile(
@@ -30,9 +32,8 @@ def fault(pattern: str) -> str | None:
             return f"the class {part} has letters outside ASCII; write (?:…|…) for it"
     if width(pattern) > _WIDEST:
         return f"with its repeats written out it has more than {_WIDEST:,} places"
-    made = hyperscan.Database(mode=hyperscan.HS_MODE_BLOCK)
     try:
-        made.compile(expressions=[pattern.encode()], ids=[0], elements=1, flags=[0])
+        compile_patterns([pattern.encode()])
     except (hyperscan.HyperscanError, hyperscan.error) as error:
         if "matches empty buffer" in str(error):
             return "it matches the empty text, and so every text"

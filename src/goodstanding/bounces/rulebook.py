@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Sequence
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from importlib import resources
 from importlib.resources.abc import Traversable
 from typing import Final, Literal
@@ -14,7 +14,7 @@ import msgspec
 from goodstanding.core.categories import CATEGORIES
 
 
-class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, dict=True):
     """Words (or a provider's code) that mean a category.
 
     ``example`` and ``examples`` are replies that the rule decides, ``counter`` one that comes near
@@ -43,6 +43,11 @@ class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
             raise ValueError(f"no such category: {self.category}")
         if not self.patterns and not (self.provider and (self.status or self.code)):
             raise ValueError("without patterns, name a provider and a code")
+
+    @cached_property
+    def rank(self) -> tuple[bool, int, bool]:
+        """What outranks what: a provider's own meaning, the priority, then a rule of one's own."""
+        return bool(self.provider), self.priority, isinstance(self, OwnRule)
 
 
 class OwnRule(Rule, frozen=True, forbid_unknown_fields=True, kw_only=True):

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from contextlib import closing
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import msgspec
 import typer
 
+from goodstanding.cli import parameters
 from goodstanding.cli.output import (
     BadInput,
     Stop,
@@ -20,8 +20,7 @@ from goodstanding.cli.output import (
     print_text,
     progress,
 )
-from goodstanding.cli.parameters import Json
-from goodstanding.cli.ruling import RulesFile, put_in_force
+from goodstanding.cli.parameters import Json, Replies, RulesFile
 
 if TYPE_CHECKING:
     from goodstanding.bounces import Report
@@ -32,8 +31,6 @@ FIELDS: Final = (
 )
 """What is told of a report (design, section 11)."""
 
-_LONGEST: Final = 64 * 1024  # bytes of one reply
-
 
 def explain(
     paths: Annotated[
@@ -43,9 +40,7 @@ def explain(
     reply: Annotated[
         str | None, typer.Option(metavar="TEXT", help="An SMTP reply, as finally given.")
     ] = None,
-    replies: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="A file of such replies, one a line.")
-    ] = None,
+    replies: Replies = None,
     provider: Annotated[
         str | None, typer.Option(metavar="DOMAIN", help="Who said it, such as gmail.com.")
     ] = None,
@@ -67,14 +62,14 @@ def explain(
     """
     if not (paths or reply is not None or replies is not None):
         raise BadInput("Say what to explain: a PATH, --reply TEXT or --replies FILE.")
-    put_in_force(rules)
+    parameters.use_rules(rules)
     from goodstanding import bounces
 
     show = _print_json if as_json else _print_reports
     if reply is not None:
         show(None, [bounces.read_reply(reply, provider, explain=True)])
     if replies is not None:
-        for place, text in _lines(replies):
+        for place, text in parameters.replies(replies):
             show(place, [bounces.read_reply(text, provider, explain=True)])
     if paths and not _explained(tuple(paths), processes, as_json=as_json):
         raise typer.Exit(2)
@@ -101,24 +96,6 @@ def _explained(paths: tuple[str, ...], processes: int | None, *, as_json: bool) 
             except mailboxes.Died as died:
                 raise Stop(str(died)) from None
     return not unread
-
-
-def _lines(file: Path) -> Iterator[tuple[str, str]]:
-    """The replies in a file, each with its place."""
-    from goodstanding.bounces.mailboxes import printable
-
-    try:
-        with file.open("rb") as opened:
-            number = 0
-            while line := opened.readline(_LONGEST):
-                number += 1
-                text = line.decode("utf-8", "replace").strip()
-                while len(line) == _LONGEST and not line.endswith(b"\n"):
-                    line = opened.readline(_LONGEST)
-                if text:
-                    yield f"{printable(str(file))}#{number}", text
-    except OSError as error:
-        raise BadInput(f"{file} cannot be read: {error.strerror or error}.") from None
 
 
 def _print_json(place: str | None, reports: Iterable[Report]) -> None:

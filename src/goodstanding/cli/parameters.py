@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import getpass
 import time
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     from goodstanding.core.addresses import Address, Channel
     from goodstanding.core.annulments import Predicate
     from goodstanding.core.policies import Policy
+
+_LONGEST: Final = 64 * 1024  # bytes of one reply
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, an item a line, and nothing else.")]
 At = Annotated[
@@ -49,6 +52,13 @@ Since = Annotated[
 ]
 Until = Annotated[
     str | None, typer.Option(metavar="TIME", help="And then or earlier; now if left out.")
+]
+Replies = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="A file of SMTP replies, one a line.")
+]
+RulesFile = Annotated[
+    Path | None,
+    typer.Option("--rules", metavar="FILE", help="Rules of your own, to be read by as well."),
 ]
 PolicyName = Annotated[
     str | None,
@@ -151,6 +161,45 @@ def policy(name: str | None) -> Policy | None:
         return policy_files.load(name)
     except policy_files.BadPolicy as error:
         raise BadInput(str(error)) from None
+
+
+def use_rules(file: Path | None) -> None:
+    """Read bounces by the rules in that file too; by the package's alone where there is none.
+
+    Raises:
+        BadInput: the file cannot be used; what else is wrong with it was told before.
+    """
+    from goodstanding import bounces
+
+    try:
+        bounces.use_rules(file)
+    except bounces.BadRules as error:
+        *others, last = error.wrong
+        for sentence in others:
+            complain(sentence)
+        raise BadInput(last) from None
+
+
+def replies(file: Path) -> Iterator[tuple[str, str]]:
+    """The SMTP replies in a file, each with its place.
+
+    Raises:
+        BadInput: it cannot be read.
+    """
+    from goodstanding.bounces.mailboxes import printable
+
+    try:
+        with file.open("rb") as opened:
+            number = 0
+            while line := opened.readline(_LONGEST):
+                number += 1
+                text = line.decode("utf-8", "replace").strip()
+                while len(line) == _LONGEST and not line.endswith(b"\n"):
+                    line = opened.readline(_LONGEST)
+                if text:
+                    yield f"{printable(str(file))}#{number}", text
+    except OSError as error:
+        raise BadInput(f"{file} cannot be read: {error.strerror or error}.") from None
 
 
 def addresses(texts: Sequence[str]) -> list[Address]:

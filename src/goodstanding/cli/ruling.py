@@ -4,28 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from goodstanding.cli.output import (
-    BadInput,
-    complain,
-    print_json,
-    print_text,
-    progress,
-)
-from goodstanding.cli.parameters import Json
+from goodstanding.cli import parameters
+from goodstanding.cli.output import BadInput, print_json, print_text, progress
+from goodstanding.cli.parameters import Json, Replies, RulesFile
 
 if TYPE_CHECKING:
     from goodstanding.bounces.checking import Text
-
-_LONGEST: Final = 64 * 1024  # characters of one reply
-
-RulesFile = Annotated[
-    Path | None,
-    typer.Option("--rules", metavar="FILE", help="Rules of your own, to be read by as well."),
-]
 
 
 def rules(
@@ -34,9 +22,7 @@ def rules(
         list[Path] | None,
         typer.Option(metavar="PATH", help="Mails to try them on: a file, an mbox, a folder."),
     ] = None,
-    replies: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Replies to try them on, one a line.")
-    ] = None,
+    replies: Replies = None,
     as_json: Json = False,
 ) -> None:
     """Are the rules for bounces in order? With --rules FILE: are yours, beside the package's?
@@ -48,7 +34,7 @@ def rules(
 
     Example: goodstanding rules --rules ours.toml --replies replies.txt
     """
-    put_in_force(own)
+    parameters.use_rules(own)
     from goodstanding.bounces import checking
 
     total = sum(len(rule.patterns) for rule in checking.concerned())
@@ -67,23 +53,6 @@ def rules(
         print_text("One rule, in order." if count == 1 else f"{count:,} rules, all in order.")
 
 
-def put_in_force(own: Path | None) -> None:
-    """Read by the rules in that file too; by the package's alone where there is none.
-
-    Raises:
-        BadInput: the file cannot be used; what else is wrong with it was told before.
-    """
-    from goodstanding.bounces import BadRules, use_rules
-
-    try:
-        use_rules(own)
-    except BadRules as error:
-        *others, last = error.wrong
-        for sentence in others:
-            complain(sentence)
-        raise BadInput(last) from None
-
-
 def _material(paths: list[Path], replies: Path | None) -> Iterator[Text]:
     """What was said in the mails at ``paths``, and the replies in a file.
 
@@ -98,10 +67,7 @@ def _material(paths: list[Path], replies: Path | None) -> Iterator[Text]:
             for report in mail.reports:
                 if report.text:
                     yield Text(report.text, report.provider)
-        if replies is not None:
-            with replies.open(encoding="utf-8", errors="replace") as lines:
-                while line := lines.readline(_LONGEST):
-                    if line.strip():
-                        yield Text(line.strip())
     except OSError as error:
         raise BadInput(f"{error.filename} cannot be read: {error.strerror or error}.") from None
+    if replies is not None:
+        yield from (Text(said) for _, said in parameters.replies(replies))

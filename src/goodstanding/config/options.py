@@ -27,7 +27,6 @@ from goodstanding.mailings.lanes import DEFAULT, OTHERS, Lane
 from goodstanding.mailings.providers import named
 
 if TYPE_CHECKING:
-    from goodstanding.bounces.rulebook import Rulebook
     from goodstanding.mailings.mail.signing import Signer
 
 PREFIX: Final = "GOODSTANDING_"
@@ -119,18 +118,19 @@ def read(folder: Path, environment: Mapping[str, str] = os.environ) -> Options:
     return options
 
 
-def rules_for_bounces(options: Options) -> Rulebook | None:
-    """The rules by which bounces are read where there are some of one's own; None where not.
+def use_bounce_rules(options: Options) -> None:
+    """Read bounces by the rules of one's own too, where there are some.
 
     Raises:
         BadOption: the file cannot be used.
     """
     if not options.bounce_rules:
-        return None
-    from goodstanding.bounces.own import BadRules, own_rules
+        return
+    # Only here: the reading of bounces takes a tenth of a second to import.
+    from goodstanding.bounces import BadRules, use_rules
 
     try:
-        return own_rules(options.bounce_rules)
+        use_rules(options.bounce_rules)
     except BadRules as error:
         raise BadOption(f"setting bounce_rules: {error}") from None
 

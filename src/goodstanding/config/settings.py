@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from urllib.parse import urlsplit
 
-from goodstanding.bounces.rulebook import put_in_force as _put_in_force
 from goodstanding.config import options as _options
 
 HOME = _options.home()
 OPTIONS = _options.read(HOME)
-_put_in_force(_options.rules_for_bounces(OPTIONS))
+_options.use_bounce_rules(OPTIONS)
 
 SECRET_KEY = _options.secret_key(HOME, OPTIONS)
 DEBUG = False

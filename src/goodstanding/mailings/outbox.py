@@ -18,7 +18,7 @@ from __future__ import annotations
 import json
 import secrets
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import Final
+from typing import Final, cast
 
 import msgspec
 from django.db import connection, transaction
@@ -162,6 +162,8 @@ def claim(worker: int, shares: Sequence[Share], now: int) -> list[Claim]:
 
     What the gate refuses by now is skipped with its reason.
     """
+    lots = {share.lot.id: share.lot for share in shares}
+    token = secrets.randbits(62)
     settled = False
     while True:
         with transaction.atomic(), connection.cursor() as cursor:
@@ -169,13 +171,14 @@ def claim(worker: int, shares: Sequence[Share], now: int) -> list[Claim]:
             if not liveness.vouch(cursor, worker):
                 return []
             due = [delivery for share in shares for delivery in _found(cursor, share, now)]
-            waiting = _at_the_gate(cursor, due, now)
-            unsettled = {each.address_id for each in waiting if each.is_unsettled}
+            asked = _at_the_gate(cursor, due, lots, token, now)
+            unsettled = {each.claim.address_id for each in asked if each.is_unsettled}
             if not unsettled or settled:
-                waiting = [each for each in waiting if each.address_id not in unsettled]
-                _skip(cursor, [each for each in waiting if each.reason is not None], now)
-                passed = [each for each in waiting if each.reason is None]
-                return _take(cursor, passed, worker, {s.lot.id: s.lot for s in shares}, now)
+                asked = [each for each in asked if each.claim.address_id not in unsettled]
+                _skip(cursor, [each for each in asked if each.reason is not None], now)
+                claims = [each.claim for each in asked if each.reason is None]
+                _take(cursor, claims, worker, token)
+                return claims
         # In a transaction of its own: two folds in one would lock addresses after tallies.
         clock.refold(unsettled, now)
         settled = True
@@ -193,36 +196,30 @@ def _found(cursor: CursorWrapper, share: Share, now: int) -> list[int]:
     return found
 
 
-class _Waiting(msgspec.Struct, frozen=True):
-    """A row of the outbox as it would be claimed, and what the gate says of it by now.
+class _Asked(msgspec.Struct, frozen=True):
+    """A claim that could be made, and what the gate says of it by now.
 
     ``is_unsettled``: the gate cannot answer until the address is folded.
     """
 
-    delivery: int
-    mailing: int
-    lot: int
-    address_id: int
-    channel: Channel
-    value: str
-    recipient: str
-    contact: int | None
-    attempts: int
-    first_attempt_at: int | None
+    claim: Claim
     reason: int | None
     is_unsettled: bool
 
-    @property
-    def address(self) -> Address:
-        return Address(self.channel, self.value)
 
-
-def _at_the_gate(cursor: CursorWrapper, deliveries: Collection[int], now: int) -> list[_Waiting]:
+def _at_the_gate(
+    cursor: CursorWrapper,
+    deliveries: Collection[int],
+    lots: Mapping[int, OpenLot],
+    token: int,
+    now: int,
+) -> list[_Asked]:
     if not deliveries:
         return []
     cursor.execute(
         "SELECT delivery_id, mailing_id, lot_id, address_id, channel, value, recipient, contact_id,"
-        f" attempt, first_attempt_at, refusal, {gate.unsettled('refusal', 'w')} FROM ("
+        " attempt + 1, coalesce(first_attempt_at, %s), refusal,"
+        f" {gate.unsettled('refusal', 'w')} FROM ("
         "SELECT o.delivery_id, o.mailing_id, o.lot_id, o.address_id, a.channel, a.value,"
         " d.recipient, o.contact_id, o.attempt, o.first_attempt_at, a.due_at, a.policy,"
         f" {_refusal('o')} AS refusal"
@@ -231,42 +228,38 @@ def _at_the_gate(cursor: CursorWrapper, deliveries: Collection[int], now: int) -
         " JOIN ledger_mailing m ON m.id = o.mailing_id"
         " LEFT JOIN ledger_topicstanding t ON t.address_id = a.id AND t.topic = m.topic"
         f" WHERE {bulk.among('o.delivery_id')}) AS w ORDER BY delivery_id",
-        [active_policy().revision, now, bulk.listed(deliveries)],
+        [now, active_policy().revision, now, bulk.listed(deliveries)],
     )
-    return [_Waiting(*row) for row in cursor.fetchall()]
+    return [
+        _Asked(
+            Claim(
+                delivery=row[0],
+                mailing=row[1],
+                lot=lots[row[2]],
+                address_id=row[3],
+                address=Address(cast(Channel, row[4]), row[5]),
+                recipient=row[6],
+                contact=row[7],
+                attempt=row[8],
+                first_attempt_at=row[9],
+                token=token,
+            ),
+            reason=row[10],
+            is_unsettled=row[11],
+        )
+        for row in cursor.fetchall()
+    ]
 
 
-def _take(
-    cursor: CursorWrapper,
-    waiting: Sequence[_Waiting],
-    worker: int,
-    lots: Mapping[int, OpenLot],
-    now: int,
-) -> list[Claim]:
-    """Mark the rows as the worker's, under a new token."""
-    if not waiting:
-        return []
-    token = secrets.randbits(62)
+def _take(cursor: CursorWrapper, claims: Sequence[Claim], worker: int, token: int) -> None:
+    """Mark the rows as the worker's, under the token."""
+    if not claims:
+        return
     cursor.execute(
         f"UPDATE mailings_outbox SET state = {_CLAIMED}, token = %s, worker_id = %s,"
         f" attempt = attempt + 1 WHERE worker_id IS NULL AND {bulk.among('delivery_id')}",
-        [token, worker, bulk.listed([each.delivery for each in waiting])],
+        [token, worker, bulk.listed([claim.delivery for claim in claims])],
     )
-    return [
-        Claim(
-            delivery=each.delivery,
-            mailing=each.mailing,
-            lot=lots[each.lot],
-            address_id=each.address_id,
-            address=each.address,
-            recipient=each.recipient,
-            contact=each.contact,
-            attempt=each.attempts + 1,
-            first_attempt_at=each.first_attempt_at or now,
-            token=token,
-        )
-        for each in waiting
-    ]
 
 
 def _due(cursor: CursorWrapper, lot: int, which: str, most: int, now: int) -> list[int]:
@@ -471,12 +464,12 @@ def _record(cursor: CursorWrapper, told: Sequence[Told], now: int) -> None:
         cursor.execute(f"DELETE FROM mailings_outbox WHERE {_under_its_token()}", _tokens(done))
 
 
-def _skip(cursor: CursorWrapper, refused: Sequence[_Waiting], now: int) -> None:
+def _skip(cursor: CursorWrapper, refused: Sequence[_Asked], now: int) -> None:
     if not refused:
         return
     record(
         [
-            skipped(each.delivery, each.address, REASONS[each.reason], now)
+            skipped(each.claim.delivery, each.claim.address, REASONS[each.reason], now)
             for each in refused
             if each.reason is not None
         ],
@@ -484,7 +477,7 @@ def _skip(cursor: CursorWrapper, refused: Sequence[_Waiting], now: int) -> None:
     )
     cursor.execute(
         f"DELETE FROM mailings_outbox WHERE {bulk.among('delivery_id')}",
-        [bulk.listed([each.delivery for each in refused])],
+        [bulk.listed([each.claim.delivery for each in refused])],
     )
 
 

@@ -140,7 +140,7 @@ class Sender:
     async def _claim_forever(self, lifeline: liveness.Lifeline) -> None:
         look_at = 0.0
         while not self._stopping.is_set():
-            pause = LOOK_AGAIN
+            idle = True
             self._wanted.clear()
             try:
                 now = time.monotonic()
@@ -154,7 +154,7 @@ class Sender:
                     jobs = self._prepared(await self._in_thread(self._claim, lifeline, shares))
                     self._schedule.claimed(shares, jobs)
                     self._dispatch()
-                    pause = 0.0 if jobs else LOOK_AGAIN
+                    idle = not jobs
             except DatabaseError as error:
                 _log.warning("the database is not to be had", error=first_line(error))
                 self._astray = True
@@ -166,7 +166,8 @@ class Sender:
                 await _rest(self._stopping, WAIT_AFTER_ERROR)
                 continue
             await asyncio.sleep(CATCH_BREATH)
-            await _rest(self._wanted, pause)
+            if idle:
+                await _rest(self._wanted, LOOK_AGAIN)
 
     def _see(self, lots: list[OpenLot]) -> None:
         for lane in {lot.lane for lot in lots} - self._lanes.keys():
