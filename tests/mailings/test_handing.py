@@ -114,19 +114,52 @@ def test_what_it_hands_over_is_the_same(monkeypatch: pytest.MonkeyPatch) -> None
     assert message_from_bytes(here[1])["Subject"] == "=?utf-8?b?SGVsbG8gw4Rubg==?="
 
 
+@pytest.mark.parametrize("ahead", [False, True])
 @BOTH
 def test_what_the_fence_refuses_does_not_leave(
-    monkeypatch: pytest.MonkeyPatch, kind: Callable[[], Hands]
+    monkeypatch: pytest.MonkeyPatch, kind: Callable[[], Hands], ahead: bool
 ) -> None:
     async def test() -> None:
         async with hands(monkeypatch, kind) as (made, script):
             assert (
-                await made.prepare(job(), recipe()).hand_over(refuse, None)
+                await made.prepare(job(), recipe()).hand_over(refuse, None, ahead=ahead)
             ).outcome == "dropped"
             assert (
                 await made.prepare(job(8), recipe()).hand_over(allow, None)
             ).outcome == "accepted"
             assert len(script.bodies) == 1
+
+    run(test)
+
+
+def test_refused_before_the_fence_that_was_set_ahead(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def test() -> None:
+        async with hands(monkeypatch, HandingProcess, RCPT="550 5.1.1 nobody") as (made, script):
+
+            async def fence() -> bool:
+                await until(lambda: "RSET" in script.verbs)
+                return True
+
+            mail = made.prepare(job(), recipe())
+            handover = await mail.hand_over(fence, None, ahead=True)
+            assert (handover.outcome, handover.text) == ("refused", "550 5.1.1 nobody")
+            script.answers = {**script.answers, "RCPT": "250 ok"}
+            handover = await made.prepare(job(8), recipe()).hand_over(allow, None, ahead=True)
+            assert handover.outcome == "accepted"
+
+    run(test)
+
+
+def test_what_broke_before_its_content_could_leave_is_tried_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def test() -> None:
+        async with hands(monkeypatch, HandingProcess) as (made, script):
+            broken = msgspec.structs.replace(job(), lane="there is none")
+            handover = await made.prepare(broken, recipe()).hand_over(allow, None, ahead=True)
+            assert handover.outcome == "unsent"
+            assert "there is none" in str(handover.error)
+            assert not script.bodies
 
     run(test)
 
@@ -167,9 +200,10 @@ def test_more_mailings_at_once_than_are_kept_ready(
     run(test)
 
 
+@pytest.mark.parametrize("ahead", [False, True])
 @pytest.mark.parametrize("fenced", [False, True])
 def test_when_it_dies_what_it_had_is_told_and_another_goes_on(
-    monkeypatch: pytest.MonkeyPatch, fenced: bool
+    monkeypatch: pytest.MonkeyPatch, fenced: bool, ahead: bool
 ) -> None:
     async def test() -> None:
         async with hands(monkeypatch, HandingProcess) as (made, script):
@@ -181,7 +215,8 @@ def test_when_it_dies_what_it_had_is_told_and_another_goes_on(
                 return True
 
             script.answers = {**script.answers, "DOT": HANG}
-            handing = asyncio.create_task(made.prepare(job(), recipe()).hand_over(fence, None))
+            mail = made.prepare(job(), recipe())
+            handing = asyncio.create_task(mail.hand_over(fence, None, ahead=ahead))
             await asked.wait()
             if fenced:
                 decided.set()

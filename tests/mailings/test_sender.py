@@ -89,7 +89,7 @@ class Town:
 
 
 def lanes(monkeypatch: pytest.MonkeyPatch, port: int, **more: Any) -> None:
-    lane = Lane(host="127.0.0.1", port=port, starttls="never", connections=4, **more)
+    lane = Lane(host="127.0.0.1", port=port, starttls="never", **{"connections": 4, **more})
     monkeypatch.setattr(
         settings, "OPTIONS", msgspec.structs.replace(settings.OPTIONS, lanes={"main": lane})
     )
@@ -275,6 +275,45 @@ def test_an_attempt_that_breaks_in_our_own_code_holds_nobody_up(
     assert responses(made)["p4", ""] == "lost"
     assert counted(made) == {"sent": 11, "lost": 1}
     assert broken == {"before": 1, "after": 1}
+
+
+def test_the_fence_is_set_while_the_envelope_is_said_only_where_mails_go_quickly(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    people(4)
+    made = sendable()
+    order: list[tuple[str, str]] = []
+    sets = committing.Committer.fence
+    monkeypatch.setattr(sender, "PROMPT", 0.5)
+
+    def fence(self: committing.Committer, claim: outbox.Claim) -> asyncio.Future[bool]:
+        order.append((claim.address.value, "fence"))
+        return sets(self, claim)
+
+    class Noting(Town):
+        async def handle_RCPT(
+            self, server: SMTP, session: Session, envelope: Envelope, to: str, options: list[str]
+        ) -> str:
+            if self.tries.total() == 1:
+                await asyncio.sleep(2 * sender.PROMPT)
+            order.append((to, "envelope"))
+            return await super().handle_RCPT(server, session, envelope, to, options)
+
+    monkeypatch.setattr(committing.Committer, "fence", fence)
+
+    async def run() -> None:
+        async with aiosmtpd_server(Noting()) as port:
+            lanes(monkeypatch, port, connections=1)
+            await send()
+
+    asyncio.run(run())
+    assert counted(made) == {"sent": 4}
+    assert [what for _, what in order] == [
+        *("envelope", "fence"),  # nothing is known yet
+        *("fence", "envelope"),  # which turns out to be slow
+        *("envelope", "fence"),
+        *("fence", "envelope"),
+    ]
 
 
 def test_an_outcome_that_cannot_be_written_holds_nobody_up(

@@ -65,12 +65,12 @@ class Committer:
         self._written = asyncio.Event()
         self._written.set()
 
-    async def fence(self, claim: Claim) -> bool:
-        """Wait until the next group is on disk; whether the fence was set."""
+    def fence(self, claim: Claim) -> asyncio.Future[bool]:
+        """Have the fence set with the next group; done when that is on disk: whether it was set."""
         done: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         self._fences.append((claim, done))
         self._to_tell.now()
-        return await done
+        return done
 
     def record(self, outcome: Outcome) -> None:
         """Have it written: with the next fence, or alone a little later. Nobody waits for it."""

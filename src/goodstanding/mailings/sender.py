@@ -30,7 +30,7 @@ from goodstanding.mailings.handing.hander import (
     Unfit,
 )
 from goodstanding.mailings.mail.compose import Recipe
-from goodstanding.mailings.outbox import Claim, OpenLot, Outcome, Share
+from goodstanding.mailings.outbox import Claim, OpenLot, Outcome, PaceKey, Share
 from goodstanding.mailings.paces import Paces
 from goodstanding.mailings.scheduling import Schedule
 
@@ -45,6 +45,9 @@ TEND_AGAIN: Final = 1.0
 
 CATCH_BREATH: Final = 0.02
 """Seconds between two claims at least: so much is always claimed ahead."""
+
+PROMPT: Final = 0.1
+"""Seconds that a mail takes where the next one's fence is set while its envelope is said."""
 
 WAIT_AFTER_ERROR: Final = 5.0
 """Seconds until what failed in a way that nobody foresaw is tried again."""
@@ -85,6 +88,7 @@ class Sender:
             {name: lane.width for name, lane in self._lanes.items()}, self._paces.begin
         )
         self._brakes = Brakes(settings.OPTIONS.brake)
+        self._prompt: dict[PaceKey, bool] = {}  # whether its last mail was taken at once
         self._dropped: list[_Job] = []
         self._tend_at = 0.0
         self._under_way: dict[asyncio.Task[None], _Job] = {}
@@ -276,16 +280,24 @@ class Sender:
     async def _attempt(self, attempt: _Attempt) -> Outcome:
         job = attempt.job
         claim = job.claim
+        pace = self._schedule.pace_of(job.lot)
+        began_at = time.monotonic()
+        ahead = self._committer.fence(claim) if self._prompt.get(job.lot.pace) else None
 
         async def fence() -> bool:
-            attempt.fenced = await self._committer.fence(claim)
+            attempt.fenced = await (ahead or self._committer.fence(claim))
             return attempt.fenced
 
-        pace = self._schedule.pace_of(job.lot)
+        most = pace.limits.mails_per_connection
         try:
-            handover = await job.prepared.hand_over(fence, pace.limits.mails_per_connection)
+            handover = await job.prepared.hand_over(fence, most, ahead=ahead is not None)
         except Unfit as error:
             return outcomes.unfit(claim, str(error), present())
+        finally:
+            if ahead is not None:
+                await ahead  # what became of it is never noted before its fence
+        took = time.monotonic() - began_at
+        self._prompt[job.lot.pace] = handover.outcome != "unsent" and took < PROMPT
         if handover.outcome == "unsent":
             self._complain(job.lot.lane, handover.error or handover.text)
         now = present()

@@ -40,12 +40,13 @@ class Serving:
                 self._prepared[message.number] = making
                 self._ahead.add(making)
             case wire.Hand():
-                making = self._prepared.pop(message.number)
-                self._begin(self._hand(message.number, making, message.most))
+                if message.ahead:
+                    self._fences[message.number] = asyncio.get_running_loop().create_future()
+                self._begin(self._hand(message, self._prepared.pop(message.number)))
             case wire.Drop():
                 self._ahead.remove(self._prepared.pop(message.number))
             case wire.Fenced():
-                self._fences.pop(message.number).set_result(message.allowed)
+                self._fenced(message)
             case wire.Learn():
                 self._recipes[message.mailing] = message.recipe
             case wire.Forget():
@@ -60,21 +61,32 @@ class Serving:
             case wire.Close():
                 self._begin(self._close())
 
-    async def _hand(self, number: int, making: Making, most: int | None) -> None:
+    def _fenced(self, message: wire.Fenced) -> None:
+        # One that did not ask may have come to its end before it is told.
+        if fence := self._fences.get(message.number):
+            fence.set_result(message.allowed)
+
+    async def _hand(self, hand: wire.Hand, making: Making) -> None:
+        number = hand.number
+        asked = False
+
         async def fence() -> bool:
-            answer: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
-            self._fences[number] = answer
-            self.wire.say(wire.Asking(number))
-            return await answer
+            nonlocal asked
+            asked = True
+            if not hand.ahead:
+                self._fences[number] = asyncio.get_running_loop().create_future()
+                self.wire.say(wire.Asking(number))
+            return await self._fences[number]
 
         self._ahead.remove(making)
         said: wire.Answer
         try:
-            said = wire.Handed(number, await making.hand_over(fence, most))
+            said = wire.Handed(number, await making.hand_over(fence, hand.most))
         except Unfit as error:
-            said = wire.Failed(number, str(error), unfit=True)
+            said = wire.Failed(number, str(error), unfit=True, asked=asked)
         except Exception as error:  # noqa: BLE001 - one mail's trouble is not the others'
-            said = wire.Failed(number, f"{type(error).__name__}: {error}", unfit=False)
+            said = wire.Failed(number, f"{type(error).__name__}: {error}", unfit=False, asked=asked)
+        self._fences.pop(number, None)
         self.wire.say(said)
 
     async def _close(self) -> None:

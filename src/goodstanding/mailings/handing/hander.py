@@ -38,10 +38,11 @@ class Unfit(Exception):
 class Prepared(Protocol):
     """A message that was taken on, and is handed over when its turn comes, or dropped."""
 
-    async def hand_over(self, fence: Fence, most: int | None) -> Handover:
+    async def hand_over(self, fence: Fence, most: int | None, *, ahead: bool = False) -> Handover:
         """Hand it over, once; see :meth:`goodstanding.gateways.base.Gateway.send`.
 
-        ``most``: a connection that has carried so many is closed behind it.
+        ``most``: a connection that has carried so many is closed behind it. ``ahead``: the fence is
+        being set already, and may be asked for at once.
 
         Raises:
             Unfit: the message cannot be made.
@@ -122,7 +123,13 @@ class Making:
             self._mail = self._hander.make(self._job, self._recipe)
         return len(self._mail.content)
 
-    async def hand_over(self, fence: Fence, most: int | None) -> Handover:
+    async def hand_over(
+        self,
+        fence: Fence,
+        most: int | None,
+        *,
+        ahead: bool = False,  # noqa: ARG002 - it is asked for no sooner here
+    ) -> Handover:
         """See :class:`Prepared`."""
         mail = self._mail or self._hander.make(self._job, self._recipe)
         self._mail = None

@@ -95,12 +95,12 @@ class _Prepared:
         if hands.running is not None:
             self._give_to(hands.running)
 
-    async def hand_over(self, fence: Fence, most: int | None) -> Handover:
+    async def hand_over(self, fence: Fence, most: int | None, *, ahead: bool = False) -> Handover:
         """See :class:`goodstanding.mailings.handing.hander.Prepared`.
 
         Raises:
             Unfit: the message cannot be made.
-            Broke: something in the process broke.
+            Broke: something in the process broke, and the content may have left.
             Gone, OSError: the process cannot be begun.
         """
         while (running := self._hands.running) is None:
@@ -109,20 +109,30 @@ class _Prepared:
             self._give_to(running)
         outcome: Outcome = "unsent"
         try:
-            said = await running.ask(wire.Hand(self._number, most))
-            if isinstance(said, wire.Asking):
+            answer = running.ask(wire.Hand(self._number, most, ahead))
+            if ahead or isinstance(await answer, wire.Asking):
                 allowed = await fence()
                 # From here on the content may have left, unless it was gone already.
                 outcome = "lost" if allowed and not running.is_over else "unsent"
-                said = await running.ask(wire.Fenced(self._number, allowed))
+                fenced = wire.Fenced(self._number, allowed)
+                if ahead:
+                    running.say(fenced)
+                else:
+                    answer = running.ask(fenced)
+            said = await answer
         except Gone as error:
             stage: Stage = "dot" if outcome == "lost" else "connect"
             return Handover(outcome, stage, error=str(error))
         if isinstance(said, wire.Handed):
             return said.handover
-        if isinstance(said, wire.Failed) and said.unfit:
+        if not isinstance(said, wire.Failed):
+            raise Broke("it asked twice")
+        if said.unfit:
             raise Unfit(said.error)
-        raise Broke(said.error if isinstance(said, wire.Failed) else "it asked twice")
+        if not said.asked:
+            # Its fence may be set all the same, ahead.
+            return Handover("unsent", "connect", error=said.error)
+        raise Broke(said.error)
 
     def drop(self) -> None:
         """See :class:`goodstanding.mailings.handing.hander.Prepared`."""
@@ -186,18 +196,18 @@ class _Running:
         if not self.is_over:
             self._wire.say(message)
 
-    async def ask(self, asked: wire.Hand | wire.Fenced) -> wire.Answer:
-        """Say what has an answer, and wait for it.
+    def ask(self, asked: wire.Hand | wire.Fenced) -> asyncio.Future[wire.Answer]:
+        """Say what has an answer; the answer, or ``Gone`` where it is gone before it has answered.
 
         Raises:
-            Gone: it is gone, now or before it has answered.
+            Gone: it is gone now.
         """
         if self.is_over:
             raise Gone
         said: asyncio.Future[wire.Answer] = asyncio.get_running_loop().create_future()
         self._asked[asked.number] = said
         self._wire.say(asked)
-        return await said
+        return said
 
     async def close(self) -> None:
         """Have it hang up and end."""

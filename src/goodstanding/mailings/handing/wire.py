@@ -49,10 +49,14 @@ class Prepare(_Said, frozen=True):
 
 
 class Hand(_Said, frozen=True):
-    """Its turn has come: hand it over. ``most``: mails that its connection may carry."""
+    """Its turn has come: hand it over. ``most``: mails that its connection may carry.
+
+    ``ahead``: whether its content may leave is said without being asked for.
+    """
 
     number: int
     most: int | None
+    ahead: bool
 
 
 class Drop(_Said, frozen=True):
@@ -86,11 +90,15 @@ class Handed(_Said, frozen=True):
 
 
 class Failed(_Said, frozen=True):
-    """It came to nothing by a fault of ours; ``unfit``: it could not be made."""
+    """It came to nothing by a fault of ours; ``unfit``: it could not be made.
+
+    ``asked``: whether its content might have left.
+    """
 
     number: int
     error: str
     unfit: bool
+    asked: bool
 
 
 class Close(_Said, frozen=True):
