@@ -131,5 +131,5 @@ def _replies_by_itself(seen: View) -> bool:
         return True
     return any(
         seen.first(name).strip().lower() not in ("", "no", "none", "false")
-        for name in _REPLIERS & seen.root.headers.keys()
+        for name in _REPLIERS
     )
