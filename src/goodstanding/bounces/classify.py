@@ -78,9 +78,7 @@ def classify(
         hits = matcher().scan(folded)
         provider = provider or providers.by_words(hits) or providers.by_recipient(recipient)
         ranked += _by_words(hits, folded, status, code, provider)
-        if any(one.rank[1] > _VAGUE for one in ranked):
-            break
-        if alone and any(isinstance(hit.entry, Rule) for hit in hits):
+        if _says_more(ranked) or (alone and any(isinstance(hit.entry, Rule) for hit in hits)):
             break
         alone = False
     provider = provider or providers.by_recipient(recipient) or providers.by_host(reporter)
@@ -99,6 +97,14 @@ def classify(
 
 
 _rank: Final = attrgetter("rank")
+
+
+def _says_more(ranked: list[_Candidate]) -> bool:
+    """Whether any of them is not vague."""
+    for one in ranked:
+        if one.rank[1] > _VAGUE:
+            return True
+    return False
 
 
 def _longest(ranked: list[_Candidate]) -> _Candidate:

@@ -48,7 +48,9 @@ def extract(contents: list[str], notice: Callable[[], str]) -> list[Said]:
     if found:
         beside = _Beside(notice, found)
         for said in found:
-            said.wider = partial(beside.of, said)
+            # Not the recipient's record itself: going round in a circle, it would have to wait for
+            # the collector.
+            said.wider = partial(beside.of, said.recipient, said.original_recipient)
     return found
 
 
@@ -74,12 +76,12 @@ class _Beside:
         self._everyone = {said.recipient.lower() for said in found if said.recipient}
         self._low: str | None = None
 
-    def of(self, said: Said) -> list[str]:
-        """The wider texts of one of them, nearest first."""
+    def of(self, *names: str | None) -> list[str]:
+        """The wider texts of the one with these addresses, nearest first."""
         text = self._notice()
         if self._low is None:
             self._low = text.lower()
-        near = _near(text, self._low, said, self._everyone)
+        near = _near(text, self._low, {name.lower() for name in names if name}, self._everyone)
         if len(self._everyone) > 1:
             # What stands elsewhere is about the others.
             return [near] if near else []
@@ -129,9 +131,8 @@ def _host(group: fields.Group, name: str) -> str:
     return fields.typed(group[name][0])[1].partition(" ")[0].strip("()[]")
 
 
-def _near(notice: str, low: str, said: Said, everyone: set[str]) -> str:
+def _near(notice: str, low: str, names: set[str], everyone: set[str]) -> str:
     """The stretch of the notice that follows this recipient's address, up to another's."""
-    names = {name.lower() for name in (said.recipient, said.original_recipient) if name}
     starts = [at for name in names if (at := low.find(name)) >= 0]
     if not starts:
         return ""

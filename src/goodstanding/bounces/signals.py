@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from typing import Final, Literal
+from typing import Final
 
 import msgspec
 
 from goodstanding.bounces import text
 from goodstanding.bounces.matcher import fold, signal_matcher
-from goodstanding.bounces.rulebook import Signal
+from goodstanding.bounces.rulebook import Signal, Where
 from goodstanding.bounces.view import View
 
 ENOUGH: Final = 3
@@ -101,13 +101,13 @@ def _proves(seen: View, said: str) -> bool:
 
 
 def _hear(
-    weights: dict[str, int], words: str, where: Literal["from", "subject", "body"]
+    weights: dict[str, int], words: str, where: Where
 ) -> set[str]:
     """The names of the signals in ``words``, which are weighed."""
     heard: set[str] = set()
-    for hit in signal_matcher().scan(fold(words)):
+    for hit in signal_matcher(where).scan(fold(words)) if words else ():
         one = hit.entry
-        if isinstance(one, Signal) and one.where == where and one.name not in heard:
+        if isinstance(one, Signal) and one.name not in heard:
             heard.add(one.name)
             weights[one.kind] = weights.get(one.kind, 0) + one.weight
     return heard
