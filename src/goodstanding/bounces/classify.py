@@ -145,7 +145,7 @@ def _by_words(
     found: list[_Candidate] = []
     for hit in hits:
         rule = hit.entry
-        if isinstance(rule, Rule) and holds(rule, status, code, provider):
+        if isinstance(rule, Rule) and (rule.is_general or holds(rule, status, code, provider)):
             found.append(_Candidate(rule.rank, rule.name, rule.category, hit, folded))
     return found
 

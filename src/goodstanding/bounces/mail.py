@@ -188,12 +188,12 @@ def _classified(found: list[Said], explain: bool) -> list[Report]:
 def _report(said: Said, explain: bool = False) -> Report:
     heard = quoted(said.text)
     reply = take_apart(said.text)
-    spoken = take_apart(heard) if heard else reply
-    code = spoken.code or reply.code or said.code
+    spoken_code, spoken = codes(heard) if heard else (reply.code, reply.status)
+    code = spoken_code or reply.code or said.code
     status = said.status
-    if spoken.status is not None and (is_generic(status) or spoken.code is not None or heard):
+    if spoken is not None and (heard or spoken_code is not None or is_generic(status)):
         # What the server said is nearer to it than what the reporter made of it.
-        status = spoken.status
+        status = spoken
     if code is None:
         for wider in said.context:
             code, around = codes(quoted(wider) or wider)
