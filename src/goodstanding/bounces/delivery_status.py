@@ -42,8 +42,9 @@ def extract(contents: list[str], notice: Callable[[], str]) -> list[Said]:
         for group in _joined(fields.groups(content)):
             if "reporting-mta" in group:
                 reporter = _host(group, "reporting-mta") or reporter
-            said = _recipient(group, reporter)
-            if said is not None and len(found) < _RECIPIENTS:
+            if _BEGINS.isdisjoint(group) or len(found) == _RECIPIENTS:
+                continue
+            if said := _recipient(group, reporter):
                 found.append(said)
     if found:
         beside = _Beside(notice, found)
