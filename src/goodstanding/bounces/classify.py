@@ -78,7 +78,9 @@ def classify(
         hits = matcher().scan(folded)
         provider = provider or providers.by_words(hits) or providers.by_recipient(recipient)
         ranked += _by_words(hits, folded, status, code, provider)
-        if _says_more(ranked) or (alone and any(isinstance(hit.entry, Rule) for hit in hits)):
+        if any(one.rank[1] > _VAGUE for one in ranked):
+            break
+        if alone and any(isinstance(hit.entry, Rule) for hit in hits):
             break
         alone = False
     provider = provider or providers.by_recipient(recipient) or providers.by_host(reporter)
@@ -97,14 +99,6 @@ def classify(
 
 
 _rank: Final = attrgetter("rank")
-
-
-def _says_more(ranked: list[_Candidate]) -> bool:
-    """Whether any of them is not vague."""
-    for one in ranked:
-        if one.rank[1] > _VAGUE:
-            return True
-    return False
 
 
 def _longest(ranked: list[_Candidate]) -> _Candidate:
@@ -145,7 +139,7 @@ def _by_words(
     found: list[_Candidate] = []
     for hit in hits:
         rule = hit.entry
-        if isinstance(rule, Rule) and (rule.is_general or holds(rule, status, code, provider)):
+        if isinstance(rule, Rule) and holds(rule, status, code, provider):
             found.append(_Candidate(rule.rank, rule.name, rule.category, hit, folded))
     return found
 

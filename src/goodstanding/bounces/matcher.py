@@ -105,9 +105,12 @@ class Matcher:
         return found
 
 
-@lru_cache(3)
-def _compiled_signals(where: Where) -> Matcher:
-    return Matcher([one for one in package_rules().signals if one.where == where])
+@lru_cache(1)
+def _compiled_signals() -> dict[Where, Matcher]:
+    found: dict[Where, list[Signal]] = {}
+    for one in package_rules().signals:
+        found.setdefault(one.where, []).append(one)
+    return {where: Matcher(signals) for where, signals in found.items()}
 
 
 @lru_cache(2)
@@ -125,6 +128,6 @@ def matcher() -> Matcher:
 
 
 def signal_matcher(where: Where) -> Matcher:
-    """The matcher of the package's signals for one place of a mail, compiled at first use."""
+    """The matcher of the package's signals for one place of a mail; all compiled at first use."""
     with _lock:
-        return _compiled_signals(where)
+        return _compiled_signals()[where]

@@ -11,7 +11,7 @@ _BLOCK: Final = 64 * 1024  # bytes of one header block
 _BODY: Final = 256 * 1024  # bytes of a body that are decoded
 
 _BLANKS: Final = (" ", "\t")
-_REPORT: Final = b"multipart/report"
+_REPORT: Final = b"multipart/report"  # the mails of whose headers little is asked
 _FIELD: Final = re.compile(rb"[!-9;-~]{1,80}[ \t]*:")
 _ASKED: Final = frozenset(
     {
@@ -118,7 +118,7 @@ def _searchable(block: bytes) -> tuple[str, str]:
 
 
 def _fields(head: str, asked: frozenset[str] | None = None) -> dict[str, str]:
-    """The fields of a header block, or those asked for. Lines that are no fields are passed over."""
+    """The fields of a header block, or those asked for. Lines that are none are passed over."""
     fields: dict[str, str] = {}
     last: str | None = None
     for line in head.split("\n"):

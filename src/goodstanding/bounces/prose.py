@@ -109,9 +109,7 @@ class _Sections:
             # The address that the recipient was expanded from; it is no other recipient.
             self._current.append(line)
         elif (
-            self._originally
-            and self._current is not None
-            and (original := _ORIGINALLY.match(line))
+            self._originally and self._current is not None and (original := _ORIGINALLY.match(line))
         ):
             self._rename(original[1])
         elif "@" not in line or not (self._closes(line) or self._opens(line)):

@@ -56,9 +56,6 @@ _BEFORE_REPLY: Final = (
     *("error_code :", "error_code:", "responded with:", "responded with", "error '", "error"),
     "message: [",
 )
-_BEFORE_ENDS: Final = frozenset(
-    letter for words in (*_BEFORE_REPLY, "<", ":") for letter in (words[-1], words[-1].upper())
-)
 _AFTER: Final = re.compile(
     r"after (?:end of data|initial connection|(?:rcpt to|mail from|helo|ehlo)[^\n]{0,120}):\Z"
 )
@@ -106,10 +103,7 @@ def quoted(text: str) -> str:
         return "\n".join(line.strip("< \t") for line in answered[0].split("\n"))
     for found in _REPLY_BEGINS.finditer(text):
         at = found.start()
-        before = text[max(0, at - _BEFORE) : at].rstrip()
-        if before[-1:] not in _BEFORE_ENDS:
-            continue
-        before = before.lower()
+        before = text[max(0, at - _BEFORE) : at].rstrip().lower()
         if (
             before.endswith(_BEFORE_REPLY)
             or (before.endswith("<") and _ANGLE.match(text, at))

@@ -45,11 +45,6 @@ class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
             raise ValueError("without patterns, name a provider and a code")
 
     @cached_property
-    def is_general(self) -> bool:
-        """Whether it holds for every provider and every code."""
-        return not (self.provider or self.status or self.code)
-
-    @cached_property
     def rank(self) -> tuple[bool, int, bool]:
         """What outranks what: a provider's own meaning, the priority, then a rule of one's own."""
         return bool(self.provider), self.priority, isinstance(self, OwnRule)
