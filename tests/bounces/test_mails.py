@@ -1,5 +1,6 @@
 """Mails written by hand: reports of every form, and plain mails that only look like one."""
 
+import gc
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -73,3 +74,18 @@ def test_reading_tells_date_subject_and_original() -> None:
     assert (reading.date, reading.subject) == (1_000_000, "é a")
     assert reading.original == {}
     assert read_mail(b"Date: yesterday\n\nhi").date is None
+
+
+def test_reading_leaves_nothing_for_the_collector() -> None:
+    # A mail's parts would stay in memory until it comes by.
+    messages = [written(mail) for mail in REPORTS]
+    for message in messages:
+        read(message)
+    gc.collect()
+    gc.disable()
+    try:
+        for message in messages:
+            read(message)
+        assert gc.collect() == 0
+    finally:
+        gc.enable()

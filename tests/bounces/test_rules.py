@@ -41,12 +41,16 @@ def test_counter_example_means_something_else(rule: Rule) -> None:
 
 @pytest.mark.parametrize("signal", BOOK.signals, ids=lambda signal: signal.name)
 def test_signal_hears_its_example(signal: Signal) -> None:
-    assert any(hit.entry is signal for hit in signal_matcher().scan(fold(signal.example)))
+    assert any(
+        hit.entry is signal for hit in signal_matcher(signal.where).scan(fold(signal.example))
+    )
 
 
 @pytest.mark.parametrize("signal", BOOK.signals, ids=lambda signal: signal.name)
 def test_signal_does_not_hear_its_counter_example(signal: Signal) -> None:
-    assert all(hit.entry is not signal for hit in signal_matcher().scan(fold(signal.counter)))
+    assert all(
+        hit.entry is not signal for hit in signal_matcher(signal.where).scan(fold(signal.counter))
+    )
 
 
 @pytest.mark.parametrize(

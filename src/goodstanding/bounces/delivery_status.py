@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from functools import cache, partial
+from functools import partial
 from typing import Final
 
 from goodstanding.bounces import fields
@@ -40,14 +40,18 @@ def extract(contents: list[str], notice: Callable[[], str]) -> list[Said]:
     for content in contents:
         reporter = ""
         for group in _joined(fields.groups(content)):
-            reporter = _host(group, "reporting-mta") or reporter
-            said = _recipient(group, reporter)
-            if said is not None and len(found) < _RECIPIENTS:
+            if "reporting-mta" in group:
+                reporter = _host(group, "reporting-mta") or reporter
+            if _BEGINS.isdisjoint(group) or len(found) == _RECIPIENTS:
+                continue
+            if said := _recipient(group, reporter):
                 found.append(said)
-    everyone = {said.recipient.lower() for said in found if said.recipient}
-    low = cache(lambda: notice().lower())
-    for said in found:
-        said.wider = partial(_around, notice, low, said, everyone)
+    if found:
+        beside = _Beside(notice, found)
+        for said in found:
+            # Not the recipient's record itself: going round in a circle, it would have to wait for
+            # the collector.
+            said.wider = partial(beside.of, said.recipient, said.original_recipient)
     return found
 
 
@@ -63,15 +67,26 @@ def _joined(groups: list[fields.Group]) -> list[fields.Group]:
     return whole
 
 
-def _around(
-    notice: Callable[[], str], low: Callable[[], str], said: Said, everyone: set[str]
-) -> list[str]:
-    text = notice()
-    near = _near(text, low(), said, everyone)
-    if len(everyone) > 1:
-        # What stands elsewhere is about the others.
-        return [near] if near else []
-    return [near, text] if near else [text]
+class _Beside:
+    """What the notice beside a report says of its recipients, of whom there may be hundreds."""
+
+    __slots__ = ("_everyone", "_low", "_notice")
+
+    def __init__(self, notice: Callable[[], str], found: list[Said]) -> None:
+        self._notice = notice
+        self._everyone = {said.recipient.lower() for said in found if said.recipient}
+        self._low: str | None = None
+
+    def of(self, *names: str | None) -> list[str]:
+        """The wider texts of the one with these addresses, nearest first."""
+        text = self._notice()
+        if self._low is None:
+            self._low = text.lower()
+        near = _near(text, self._low, {name.lower() for name in names if name}, self._everyone)
+        if len(self._everyone) > 1:
+            # What stands elsewhere is about the others.
+            return [near] if near else []
+        return [near, text] if near else [text]
 
 
 def _recipient(group: fields.Group, reporter: str) -> Said | None:
@@ -80,13 +95,12 @@ def _recipient(group: fields.Group, reporter: str) -> Said | None:
     recipient = final or original or _address(group, "x-actual-recipient")
     if recipient is None:
         return None
-    words = _WORD.findall(group.get("action", [""])[0].lower())
-    action = words[0] if words else None
-    status = _STATUS.search(group.get("status", [""])[0])
-    diagnostics = [fields.typed(value)[1] for value in group.get("diagnostic-code", [])]
+    action = _action(group)
+    status = _STATUS.search(group["status"][0]) if "status" in group else None
     kind = _KINDS.get(action or "", "bounce")
     if action not in _KINDS and status and status[1][0] == "2":
         kind = "delivered"
+    diagnostics = [fields.typed(value)[1] for value in group.get("diagnostic-code", ())]
     return Said(
         kind=kind,
         recipient=recipient,
@@ -94,25 +108,32 @@ def _recipient(group: fields.Group, reporter: str) -> Said | None:
         action=action,
         status=status[1] if status else None,
         text=" ".join(one for one in diagnostics if one) or (status and status[2]) or "",
-        host=_host(group, "remote-mta") or None,
+        host=(_host(group, "remote-mta") or None) if "remote-mta" in group else None,
         reporter=reporter or None,
     )
 
 
+def _action(group: fields.Group) -> str | None:
+    said = group["action"][0].lower() if "action" in group else ""
+    if said in _KINDS:
+        return said
+    word = _WORD.search(said)
+    return word[0] if word else None
+
+
 def _address(group: fields.Group, name: str) -> str | None:
-    for value in group.get(name, []):
+    for value in group.get(name, ()):
         if address := clean_address(fields.address(value)):
             return address
     return None
 
 
 def _host(group: fields.Group, name: str) -> str:
-    return fields.typed(group.get(name, [""])[0])[1].split(" ")[0].strip("()[]")
+    return fields.typed(group[name][0])[1].partition(" ")[0].strip("()[]")
 
 
-def _near(notice: str, low: str, said: Said, everyone: set[str]) -> str:
+def _near(notice: str, low: str, names: set[str], everyone: set[str]) -> str:
     """The stretch of the notice that follows this recipient's address, up to another's."""
-    names = {name.lower() for name in (said.recipient, said.original_recipient) if name}
     starts = [at for name in names if (at := low.find(name)) >= 0]
     if not starts:
         return ""

@@ -32,14 +32,17 @@ _CLEAR: Final = 2  # the weight from which on a notice of failure is rather one 
 _AFTER_DATA: Final = ("in reply to end of data", "after end of data")
 # What was refused before a recipient was named, and whose fault that is.
 _BEFORE_RECIPIENT: Final = {
-    "sender_refused": (
-        *("in reply to mail from", "after mail from:", "after pipelined mail from:"),
-        "but sender was rejected",
-    ),
-    "policy_refused": (
-        *("in reply to helo", "in reply to ehlo", "after helo", "after ehlo"),
-        *("after initial connection", "but my name was rejected", "but greeting failed"),
-    ),
+    "in reply to mail from": "sender_refused",
+    "after mail from:": "sender_refused",
+    "after pipelined mail from:": "sender_refused",
+    "but sender was rejected": "sender_refused",
+    "in reply to helo": "policy_refused",
+    "in reply to ehlo": "policy_refused",
+    "after helo": "policy_refused",
+    "after ehlo": "policy_refused",
+    "after initial connection": "policy_refused",
+    "but my name was rejected": "policy_refused",
+    "but greeting failed": "policy_refused",
 }
 _TO_MAIL: Final = re.compile(r">>> mail from[^\n]*\n<<< 5")
 _TO_RCPT: Final = re.compile(r">>> rcpt to[^\n]*\n<<< [45]")
@@ -185,12 +188,12 @@ def _classified(found: list[Said], explain: bool) -> list[Report]:
 def _report(said: Said, explain: bool = False) -> Report:
     heard = quoted(said.text)
     reply = take_apart(said.text)
-    spoken = take_apart(heard) if heard else reply
-    code = spoken.code or reply.code or said.code
+    spoken_code, spoken = codes(heard) if heard else (reply.code, reply.status)
+    code = spoken_code or reply.code or said.code
     status = said.status
-    if spoken.status is not None and (is_generic(status) or spoken.code is not None or heard):
+    if spoken is not None and (heard or spoken_code is not None or is_generic(status)):
         # What the server said is nearer to it than what the reporter made of it.
-        status = spoken.status
+        status = spoken
     if code is None:
         for wider in said.context:
             code, around = codes(quoted(wider) or wider)
@@ -267,8 +270,8 @@ def _decide(
 def _whose_before(around: str) -> str | None:
     """The category of what was refused before a recipient was named; None for what came later."""
     if "after " in around or "in reply to " in around or "connected to " in around:
-        for category, phases in _BEFORE_RECIPIENT.items():
-            if any(phase in around for phase in phases):
+        for phase, category in _BEFORE_RECIPIENT.items():
+            if phase in around:
                 return category
     if ">>> mail from" in around and _TO_MAIL.search(around) and not _TO_RCPT.search(around):
         return "sender_refused"

@@ -1,4 +1,4 @@
-"""One pattern database for rules and providers, one for signals: one linear pass over a text."""
+"""A pattern database for rules and providers, and for signals: one linear pass over a text."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from goodstanding.bounces.rulebook import (
     Rule,
     Rulebook,
     Signal,
+    Where,
     package_rules,
     rulebook,
 )
@@ -105,8 +106,11 @@ class Matcher:
 
 
 @lru_cache(1)
-def _cached_signals() -> Matcher:
-    return Matcher(package_rules().signals)
+def _compiled_signals() -> dict[Where, Matcher]:
+    found: dict[Where, list[Signal]] = {}
+    for one in package_rules().signals:
+        found.setdefault(one.where, []).append(one)
+    return {where: Matcher(signals) for where, signals in found.items()}
 
 
 @lru_cache(2)
@@ -123,7 +127,7 @@ def matcher() -> Matcher:
         return _compiled(rulebook())
 
 
-def signal_matcher() -> Matcher:
-    """The matcher of the package's signals, compiled at first use."""
+def signal_matcher(where: Where) -> Matcher:
+    """The matcher of the package's signals for one place of a mail; all compiled at first use."""
     with _lock:
-        return _cached_signals()
+        return _compiled_signals()[where]

@@ -9,6 +9,7 @@ multipart without parts, the mail is believed rather than its declarations: a li
 from __future__ import annotations
 
 import re
+from itertools import islice
 from typing import Final
 
 from goodstanding.bounces.part import Part, read_part
@@ -22,7 +23,7 @@ _BOUNDARY: Final = re.compile(
     r"""boundary[ \t]*=[ \t]*(?:"([^"]{1,200})"|([^\s;"]{1,200}))""", re.IGNORECASE
 )
 _PART: Final = re.compile(
-    rb"^[ \t]?--(?:[^\n]*\n(?=(?i:content-[a-z-]+[ \t]*:))|(?=-*[^\s-])\S*\n(?=\n))", re.MULTILINE
+    rb"\n[ \t]?--(?:[^\n]*\n(?=(?i:content-[a-z-]+[ \t]*:))|(?=-*[^\s-])\S*\n(?=\n))"
 )
 _TERMINAL: Final = re.compile(rb"\n--(?=-*[^\s-])\S*--[ \t]*(?:\n|\Z)")
 
@@ -60,7 +61,7 @@ class _Splitter:
 
 
 def _pieces(part: Part) -> list[bytes]:
-    found = _BOUNDARY.search(part.first("content-type"))
+    found = _BOUNDARY.search(part.declared)
     if found is None:
         return []
     delimiter = b"\n--" + (found[1] or found[2]).rstrip().encode("utf-8", "replace")
@@ -82,16 +83,16 @@ def _pieces(part: Part) -> list[bytes]:
 
 def _undeclared(root: Part) -> Part:
     """``root`` with its parts found by what they look like, two levels deep."""
-    starts = [
-        found.span() for found, _ in zip(_PART.finditer(root.body), range(PARTS), strict=False)
-    ]
+    # From line end to line end: several times faster than from place to place.
+    found = islice(_PART.finditer(b"\n" + root.body), PARTS)
+    starts = [(line.start(), line.end() - 1) for line in found]
     root.children = []
     if not starts:
         root.content_type = "text/plain"
         return root
     preamble = root.body[: starts[0][0]]
     if preamble.strip():
-        root.children.append(Part({}, preamble))
+        root.children.append(Part(b"", preamble))
     ends = [start for start, _ in starts[1:]] + [len(root.body)]
     for (_, begin), end in zip(starts, ends, strict=True):
         text = root.body[begin:end]

@@ -29,11 +29,14 @@ def by_host(host: str | None) -> str | None:
     """The provider whose host this is, by the longest known suffix of its name."""
     if not host:
         return None
-    labels = host[:255].lower().strip(" .").split(".")[-_LABELS:]
+    suffix = host[:255].lower().strip(" .")
+    if suffix.count(".") >= _LABELS:
+        suffix = ".".join(suffix.rsplit(".", _LABELS)[1:])
     hosts, _ = _known()
-    for start in range(len(labels) - 1):
-        if name := hosts.get(".".join(labels[start:])):
+    while "." in suffix:
+        if name := hosts.get(suffix):
             return name
+        suffix = suffix.partition(".")[2]
     return None
 
 

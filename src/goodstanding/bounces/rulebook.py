@@ -63,6 +63,9 @@ class Provider(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     patterns: list[str] = []
 
 
+Where = Literal["from", "subject", "body"]
+
+
 class Signal(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Words by which a kind of mail is known: where they stand, and how much they weigh.
 
@@ -73,7 +76,7 @@ class Signal(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     kind: Literal[
         "bounce", "delayed", "delivered", "auto_reply", "unsubscribe_request", "challenge"
     ]
-    where: Literal["from", "subject", "body"]
+    where: Where
     weight: int
     patterns: list[str]
     example: str
