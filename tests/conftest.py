@@ -147,10 +147,33 @@ def django_db_modify_db_settings(django_db_modify_db_settings_parallel_suffix: N
 @pytest.fixture(scope="session")
 def django_db_setup(django_db_setup: None) -> Iterator[None]:
     """Let go of the test databases before they are dropped."""
-    yield
     from django.db import connections
+    from django.test import TransactionTestCase
 
+    # Django empties every table, and makes all content types and permissions anew: most of what a
+    # test took.
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(TransactionTestCase, "_fixture_teardown", _empty_what_was_filled)
+        yield
     connections.close_all()
+
+
+def _empty_what_was_filled(case: Any) -> None:
+    """Delete all rows but those that Django itself put there when it made the tables."""
+    from django.db import connections, transaction
+
+    for alias in case._databases_names(include_mirrors=False):
+        introspection = connections[alias].introspection
+        tables = set(introspection.django_table_names(only_existing=True))
+        filled = " UNION ALL ".join(
+            f"SELECT '{table}' WHERE EXISTS (SELECT 1 FROM {table})"
+            for table in sorted(tables - {"django_content_type", "auth_permission"})
+        )
+        # Foreign keys are looked at when it commits.
+        with transaction.atomic(using=alias), connections[alias].cursor() as cursor:
+            cursor.execute(filled)
+            for (table,) in cursor.fetchall():
+                cursor.execute(f"DELETE FROM {table}")
 
 
 @pytest.fixture(scope="session")
