@@ -34,7 +34,7 @@ COST: Final = 2000
 COST_OF_A_MEGABYTE: Final = 2000
 """… and for each megabyte of it, as many more. That is some 60 ms each."""
 
-COST_OF_A_REPORT: Final = 5
+COST_OF_A_REPORT: Final = 8
 """… and so many for each report in it: some tell of hundreds of recipients."""
 
 GROWTH: Final = 24
