@@ -34,9 +34,6 @@ COST: Final = 2000
 COST_OF_A_MEGABYTE: Final = 2000
 """… and for each megabyte of it, as many more. That is some 60 ms each."""
 
-COST_OF_A_REPORT: Final = 8
-"""… and so many for each report in it: some tell of hundreds of recipients."""
-
 GROWTH: Final = 24
 """Megabytes by which a process may grow after the first fifth of its cases."""
 
@@ -143,10 +140,9 @@ def yardstick() -> float:
     return best
 
 
-def allowed(content: bytes, ordinary: float, reports: int = 0) -> float:
+def allowed(content: bytes, ordinary: float) -> float:
     """Seconds that reading it may take."""
-    size = COST_OF_A_MEGABYTE * len(content) / 1024**2
-    return ordinary * (COST + size + COST_OF_A_REPORT * reports)
+    return ordinary * (COST + COST_OF_A_MEGABYTE * len(content) / 1024**2)
 
 
 def taken(do: Callable[[], object]) -> float:
@@ -166,8 +162,6 @@ def trouble(case: Case, ordinary: float) -> str | None:
     limit = allowed(case.content, ordinary) * 2  # some is read twice, or thrice
     if wrong is None and time.process_time() - began > limit:
         again = min(taken(lambda: flaw(case)) for _ in range(3))
-        reports = 0 if case.is_reply else len(read(case.content))
-        limit = allowed(case.content, ordinary, reports) * 2
         if again > limit:
             return (
                 f"took {again * 1000:.0f} ms of processor time, and {limit * 1000:.0f} are enough"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 from operator import attrgetter
 from typing import Final
@@ -51,9 +51,20 @@ class _Candidate(msgspec.Struct, frozen=True, gc=False):
         return words(self.hit, self.folded) if self.hit else None
 
 
+Heard = tuple[bytes, list[Hit]]
+"""A text as the patterns expect it, and what they matched."""
+
+
+def hear(text: str) -> Heard:
+    """What the patterns make of ``text``."""
+    folded = fold(text)
+    return folded, matcher().scan(folded)
+
+
 def classify(
     texts: Iterable[str],
     *,
+    hear: Callable[[str], Heard] = hear,
     status: str | None = None,
     code: str | None = None,
     provider: str | None = None,
@@ -69,13 +80,12 @@ def classify(
     What a known provider means outranks the words, the words outrank the codes; a vague word does
     not outrank a code that says more. A delay (``delayed``) without a reason is that of time.
     With ``alone`` the first text is enough where any rule knows its words. With ``explain`` the
-    verdict says what else was in the running.
+    verdict says what else was in the running. ``hear`` is another where texts come again.
     """
     provider = provider or providers.by_host(host)
     ranked = _by_codes(status, code)
     for text in texts:
-        folded = fold(text)
-        hits = matcher().scan(folded)
+        folded, hits = hear(text)
         provider = provider or providers.by_words(hits) or providers.by_recipient(recipient)
         ranked += _by_words(hits, folded, status, code, provider)
         if any(one.rank[1] > _VAGUE for one in ranked):

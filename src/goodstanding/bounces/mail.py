@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from functools import cache
 from typing import Final
 
 from goodstanding.bounces import (
@@ -14,7 +15,7 @@ from goodstanding.bounces import (
     providers,
     text,
 )
-from goodstanding.bounces.classify import Verdict, classify
+from goodstanding.bounces.classify import Heard, Verdict, classify, hear
 from goodstanding.bounces.guard import guard
 from goodstanding.bounces.matcher import fold
 from goodstanding.bounces.mbox import mails
@@ -182,10 +183,12 @@ def _wrapped(seen: View, explain: bool) -> list[Report]:
 
 
 def _classified(found: list[Said], explain: bool) -> list[Report]:
-    return [_report(said, explain) for said in found]
+    # Recipients share texts, above all the notice: one look at each is enough.
+    once = cache(hear) if len(found) > 1 else hear
+    return [_report(said, explain, once) for said in found]
 
 
-def _report(said: Said, explain: bool = False) -> Report:
+def _report(said: Said, explain: bool = False, hear: Callable[[str], Heard] = hear) -> Report:
     heard = quoted(said.text)
     reply = take_apart(said.text)
     spoken_code, spoken = codes(heard) if heard else (reply.code, reply.status)
@@ -203,7 +206,7 @@ def _report(said: Said, explain: bool = False) -> Report:
                 break
     verdict: Verdict | None = None
     if said.kind in ("bounce", "delayed"):
-        verdict = _verdict(said, heard, reply.text, status, code, explain)
+        verdict = _verdict(said, heard, reply.text, status, code, explain, hear)
     words = reply.text or " ".join(" ".join(said.context[:1]).split())
     return Report(
         kind=said.kind,
@@ -225,10 +228,16 @@ def _report(said: Said, explain: bool = False) -> Report:
 
 
 def _verdict(
-    said: Said, heard: str, whole: str, status: str | None, code: str | None, explain: bool
+    said: Said,
+    heard: str,
+    whole: str,
+    status: str | None,
+    code: str | None,
+    explain: bool,
+    hear: Callable[[str], Heard],
 ) -> Verdict:
     texts = _texts(said, heard, whole)
-    verdict = _decide(said, texts, status, code, alone=bool(heard), explain=explain)
+    verdict = _decide(said, texts, status, code, hear, alone=bool(heard), explain=explain)
     if verdict.disposition != "hard":
         return verdict
     around = "\n".join((said.text, *said.context)).lower()
@@ -241,7 +250,7 @@ def _verdict(
     if verdict.provider is not None and any(phase in around for phase in _AFTER_DATA):
         # A provider that refuses a recipient only then has accepted them before.
         after = [f"{heard or whole} (after end of data)"]
-        return _decide(said, after, status, code, explain=explain)
+        return _decide(said, after, status, code, hear, explain=explain)
     return verdict
 
 
@@ -250,12 +259,14 @@ def _decide(
     texts: Iterable[str],
     status: str | None,
     code: str | None,
+    hear: Callable[[str], Heard],
     *,
     alone: bool = False,
     explain: bool = False,
 ) -> Verdict:
     return classify(
         texts,
+        hear=hear,
         status=status,
         code=code,
         host=said.host,
