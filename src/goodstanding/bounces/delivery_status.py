@@ -40,11 +40,9 @@ def extract(contents: list[str], notice: Callable[[], str]) -> list[Said]:
     for content in contents:
         reporter = ""
         for group in _joined(fields.groups(content)):
-            if "reporting-mta" in group:
-                reporter = _host(group, "reporting-mta") or reporter
-            if _BEGINS.isdisjoint(group) or len(found) == _RECIPIENTS:
-                continue
-            if said := _recipient(group, reporter):
+            reporter = _host(group, "reporting-mta") or reporter
+            said = _recipient(group, reporter)
+            if said is not None and len(found) < _RECIPIENTS:
                 found.append(said)
     if found:
         beside = _Beside(notice, found)
@@ -95,12 +93,13 @@ def _recipient(group: fields.Group, reporter: str) -> Said | None:
     recipient = final or original or _address(group, "x-actual-recipient")
     if recipient is None:
         return None
-    action = _action(group)
-    status = _STATUS.search(group["status"][0]) if "status" in group else None
+    words = _WORD.findall(group.get("action", [""])[0].lower())
+    action = words[0] if words else None
+    status = _STATUS.search(group.get("status", [""])[0])
+    diagnostics = [fields.typed(value)[1] for value in group.get("diagnostic-code", [])]
     kind = _KINDS.get(action or "", "bounce")
     if action not in _KINDS and status and status[1][0] == "2":
         kind = "delivered"
-    diagnostics = [fields.typed(value)[1] for value in group.get("diagnostic-code", ())]
     return Said(
         kind=kind,
         recipient=recipient,
@@ -108,28 +107,20 @@ def _recipient(group: fields.Group, reporter: str) -> Said | None:
         action=action,
         status=status[1] if status else None,
         text=" ".join(one for one in diagnostics if one) or (status and status[2]) or "",
-        host=(_host(group, "remote-mta") or None) if "remote-mta" in group else None,
+        host=_host(group, "remote-mta") or None,
         reporter=reporter or None,
     )
 
 
-def _action(group: fields.Group) -> str | None:
-    said = group["action"][0].lower() if "action" in group else ""
-    if said in _KINDS:
-        return said
-    word = _WORD.search(said)
-    return word[0] if word else None
-
-
 def _address(group: fields.Group, name: str) -> str | None:
-    for value in group.get(name, ()):
+    for value in group.get(name, []):
         if address := clean_address(fields.address(value)):
             return address
     return None
 
 
 def _host(group: fields.Group, name: str) -> str:
-    return fields.typed(group[name][0])[1].partition(" ")[0].strip("()[]")
+    return fields.typed(group.get(name, [""])[0])[1].split(" ")[0].strip("()[]")
 
 
 def _near(notice: str, low: str, names: set[str], everyone: set[str]) -> str:

@@ -11,18 +11,7 @@ FIELD = 4000  # characters of one unfolded field
 
 _ONCE: Final = {"final-recipient"}  # begins a group where the one before it was not ended
 
-# Those of nearly every report (RFC 3464, RFC 5965): found without a regular expression.
-_USUAL: Final = frozenset(
-    {
-        *("reporting-mta", "received-from-mta", "arrival-date", "original-envelope-id"),
-        *("final-recipient", "original-recipient", "x-actual-recipient", "action", "status"),
-        *("remote-mta", "diagnostic-code", "last-attempt-date", "will-retry-until"),
-        *("x-postfix-queue-id", "x-postfix-sender", "x-display-name", "x-supplementary-info"),
-        *("feedback-type", "user-agent", "version", "original-mail-from", "original-rcpt-to"),
-    }
-)
 _FIELD: Final = re.compile(r"[ \t]{0,4}([A-Za-z][A-Za-z0-9-]{1,60})[ \t]*:[ \t]*(.*)")
-_PLAIN: Final = re.compile(r"rfc822;[ \t]*([\w.-]{1,64}@[\w.-]{1,255})", re.ASCII | re.IGNORECASE)
 _XTEXT: Final = re.compile(r"\+([0-9A-F]{2})")
 _UNITEXT: Final = re.compile(r"\\x\{([0-9A-Fa-f]{1,6})\}")
 
@@ -34,32 +23,26 @@ def groups(text: str) -> list[Group]:
     found: list[Group] = [{}]
     last: list[str] | None = None
     for line in text.split("\n", LINES)[:LINES]:
+        bare = line.strip()
+        if not bare:
+            last = None
+            if found[-1]:
+                found.append({})
+        elif last is not None and line[0] in " \t":
+            if len(last[-1]) < FIELD:
+                last[-1] = f"{last[-1]} {bare}"
+        elif match := _FIELD.match(line):
+            name = match[1].lower()
+            if name in _ONCE and name in found[-1]:
+                # The blank line between two recipients is missing.
+                found.append({})
+            last = found[-1].setdefault(name, [])
+            last.append(match[2].strip()[:FIELD])
+        elif last is not None and len(last[-1]) < FIELD:
+            # Folded; some mailers forget to indent.
+            last[-1] = f"{last[-1]} {bare}"
         if len(found) > GROUPS:
             break
-        name, colon, value = line.partition(":")
-        name = name.lower()
-        if not colon or name not in _USUAL:
-            bare = line.strip()
-            if not bare:
-                last = None
-                if found[-1]:
-                    found.append({})
-                continue
-            indented = last is not None and line[0] in " \t"
-            match = None if indented else _FIELD.match(line)
-            if match is None:
-                # Folded; some mailers forget to indent.
-                if last is not None and len(last[-1]) < FIELD:
-                    last[-1] = f"{last[-1]} {bare}"
-                continue
-            name, value = match[1].lower(), match[2]
-        if name in _ONCE and name in found[-1]:
-            # The blank line between two recipients is missing.
-            found.append({})
-        last = [value.strip()[:FIELD]]
-        if (known := found[-1].setdefault(name, last)) is not last:
-            known += last
-            last = known
     return [group for group in found if group]
 
 
@@ -73,8 +56,6 @@ def typed(value: str) -> tuple[str, str]:
 
 def address(value: str) -> str:
     """The address of a ``*-Recipient`` field, the escapes of RFC 3461 and RFC 6533 undone."""
-    if plain := _PLAIN.fullmatch(value):
-        return plain[1]
     kind, text = typed(value)
     text = text.strip()
     if "<" in text and ">" in text:

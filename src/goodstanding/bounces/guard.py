@@ -45,8 +45,6 @@ def _unify_line_ends(message: bytes) -> bytes:
 
 
 def _bound_header_block(message: bytes) -> bytes:
-    if len(message) <= HEADERS:
-        return message
     end = message.find(b"\n\n")
     if end < 0:
         end = len(message)

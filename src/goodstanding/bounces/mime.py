@@ -9,7 +9,6 @@ multipart without parts, the mail is believed rather than its declarations: a li
 from __future__ import annotations
 
 import re
-from itertools import islice
 from typing import Final
 
 from goodstanding.bounces.part import Part, read_part
@@ -23,7 +22,7 @@ _BOUNDARY: Final = re.compile(
     r"""boundary[ \t]*=[ \t]*(?:"([^"]{1,200})"|([^\s;"]{1,200}))""", re.IGNORECASE
 )
 _PART: Final = re.compile(
-    rb"\n[ \t]?--(?:[^\n]*\n(?=(?i:content-[a-z-]+[ \t]*:))|(?=-*[^\s-])\S*\n(?=\n))"
+    rb"^[ \t]?--(?:[^\n]*\n(?=(?i:content-[a-z-]+[ \t]*:))|(?=-*[^\s-])\S*\n(?=\n))", re.MULTILINE
 )
 _TERMINAL: Final = re.compile(rb"\n--(?=-*[^\s-])\S*--[ \t]*(?:\n|\Z)")
 
@@ -61,7 +60,7 @@ class _Splitter:
 
 
 def _pieces(part: Part) -> list[bytes]:
-    found = _BOUNDARY.search(part.declared)
+    found = _BOUNDARY.search(part.first("content-type"))
     if found is None:
         return []
     delimiter = b"\n--" + (found[1] or found[2]).rstrip().encode("utf-8", "replace")
@@ -83,16 +82,16 @@ def _pieces(part: Part) -> list[bytes]:
 
 def _undeclared(root: Part) -> Part:
     """``root`` with its parts found by what they look like, two levels deep."""
-    # From line end to line end: several times faster than from place to place.
-    found = islice(_PART.finditer(b"\n" + root.body), PARTS)
-    starts = [(line.start(), line.end() - 1) for line in found]
+    starts = [
+        found.span() for found, _ in zip(_PART.finditer(root.body), range(PARTS), strict=False)
+    ]
     root.children = []
     if not starts:
         root.content_type = "text/plain"
         return root
     preamble = root.body[: starts[0][0]]
     if preamble.strip():
-        root.children.append(Part(b"", preamble))
+        root.children.append(Part({}, preamble))
     ends = [start for start, _ in starts[1:]] + [len(root.body)]
     for (_, begin), end in zip(starts, ends, strict=True):
         text = root.body[begin:end]

@@ -65,8 +65,6 @@ _NOTIFICATION: Final = msgspec.json.Decoder(_Notification)
 
 def extract(text: str) -> tuple[list[Said], list[Report]]:
     """What a notification says: recipients to classify, and reports that need no classifying."""
-    if "{" not in text:
-        return [], []
     text = text.strip()
     if not text.startswith("{") or ("otificationType" not in text and "eventType" not in text):
         return [], []

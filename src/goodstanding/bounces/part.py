@@ -10,10 +10,9 @@ FIELD: Final = 4000  # characters of one unfolded field
 _BLOCK: Final = 64 * 1024  # bytes of one header block
 _BODY: Final = 256 * 1024  # bytes of a body that are decoded
 
-_BLANKS: Final = (" ", "\t")
-_REPORT: Final = b"multipart/report"  # the mails of whose headers little is asked
+_BLANKS: Final = " \t"
 _FIELD: Final = re.compile(rb"[!-9;-~]{1,80}[ \t]*:")
-_ASKED: Final = frozenset(
+ASKED: Final = frozenset(
     {
         *("from", "to", "subject", "date", "return-path", "in-reply-to", "references"),
         *("content-type", "content-transfer-encoding", "x-failed-recipients"),
@@ -29,59 +28,32 @@ _ASKED: Final = frozenset(
 class Part:
     """A node of the MIME tree.
 
-    ``declared`` is its Content-Type field and ``content_type`` that in lower case without
-    parameters; ``body`` the bytes behind the headers, still encoded. ``children`` are the parts of
-    a multipart; a ``message/rfc822`` part has the embedded mail as its one child where that holds a
-    report.
+    ``headers`` maps those lower-cased names that are asked for to the first unfolded value of each;
+    ``content_type`` is lower case without parameters; ``body`` the bytes behind the headers, still
+    encoded. ``children`` are the parts of a multipart; a ``message/rfc822`` part has the embedded
+    mail as its one child where that holds a report.
     """
 
-    __slots__ = ("_fields", "_head", "_low", "body", "children", "content_type", "declared")
+    __slots__ = ("body", "children", "content_type", "headers")
 
-    def __init__(self, block: bytes, body: bytes) -> None:
-        self._fields: dict[str, str] | None = None
-        if _REPORT in block:
-            self._head, self._low = _searchable(block)
-        else:
-            self._fields = _fields(_decoded(block[:_BLOCK]), _ASKED) if block else {}
+    def __init__(self, headers: dict[str, str], body: bytes) -> None:
+        self.headers = headers
         self.body = body
         self.children: list[Part] = []
-        self.declared = self.first("content-type")
-        kind = self.declared.partition(";")[0].strip().lower()
-        self.content_type = kind if "/" in kind else "text/plain"
+        declared = headers.get("content-type", "").partition(";")[0].strip().lower()
+        self.content_type = declared if "/" in declared else "text/plain"
 
     def first(self, name: str) -> str:
-        """The first value of the header ``name`` (lower case), unfolded; or an empty string.
-
-        A report by the book is asked for two or three, which are found sooner than all lines are
-        looked at. Who asks for one that is not there will ask for more.
-        """
-        if self._fields is None:
-            if (at := self._low.find(f"\n{name}:")) >= 0:
-                return self._unfolded(at + len(name) + 2)
-            self._fields = _fields(self._head, _ASKED)
-        return self._fields.get(name, "")
-
-    def _unfolded(self, begin: int) -> str:
-        """The value that begins there."""
-        head = self._head
-        end = head.find("\n", begin)
-        if end < 0:
-            return head[begin : begin + FIELD].strip()
-        value = head[begin : min(end, begin + FIELD)].strip()
-        while head[end + 1 : end + 2] in _BLANKS and len(value) < FIELD:
-            begin, end = end, head.find("\n", end + 1)
-            if end < 0:
-                return f"{value} {head[begin:].strip()}"
-            value = f"{value} {head[begin:end].strip()}"
-        return value
+        """The first value of the header ``name`` (lower case), or an empty string."""
+        return self.headers.get(name, "")
 
     @property
     def content(self) -> bytes:
         """The body decoded (RFC 2045 section 6); as it is where it cannot be."""
-        encoding = self.first("content-transfer-encoding")
-        if not encoding:
+        encoding = self.headers.get("content-transfer-encoding")
+        if encoding is None:
             return self.body
-        encoding = encoding.lower()
+        encoding = encoding.strip().lower()
         if encoding == "base64":
             coded = self.body[:_BODY].translate(None, b"\r\n\t ")
             try:
@@ -97,48 +69,38 @@ class Part:
 def read_part(text: bytes) -> Part:
     """The part that ``text`` (line ends LF) is; without header fields all of it is the body."""
     if text.startswith(b"\n"):
-        return Part(b"", text[1:])
+        return Part({}, text[1:])
     block, _, body = text.partition(b"\n\n")
-    if _FIELD.match(block) or _fields(_decoded(block[:_BLOCK]), _ASKED):
-        return Part(block, body)
-    return Part(b"", text)
+    headers = read_headers(block, ASKED)
+    return Part(headers, body) if headers or _begins_a_header(block) else Part({}, text)
 
 
-def read_headers(block: bytes) -> dict[str, str]:
-    """The fields of a header block, by lower-cased name, the first value of each."""
-    return _fields(_decoded(block[:_BLOCK]))
+def read_headers(block: bytes, asked: frozenset[str] | None = None) -> dict[str, str]:
+    """The fields of a header block, or those asked for, the first value of each name.
 
-
-def _searchable(block: bytes) -> tuple[str, str]:
-    """A header block for ``Part.first``, each line behind a line end: as it is, in lower case."""
-    block = b"\n" + block[:_BLOCK]
-    head = _decoded(block)
-    # Of the same length, as the lower case of all letters would not be.
-    return head, head.lower() if head.isascii() else _decoded(block.lower())
-
-
-def _fields(head: str, asked: frozenset[str] | None = None) -> dict[str, str]:
-    """The fields of a header block, or those asked for. Lines that are none are passed over."""
-    fields: dict[str, str] = {}
+    Lines that are no fields are passed over.
+    """
+    try:
+        text = block[:_BLOCK].decode()
+    except UnicodeDecodeError:
+        text = block[:_BLOCK].decode("latin-1")
+    headers: dict[str, str] = {}
     last: str | None = None
-    for line in head.split("\n"):
-        if line[:1] in _BLANKS:
-            if last is not None and len(fields[last]) < FIELD:
-                fields[last] = f"{fields[last]} {line.strip()}"
+    for line in text.split("\n"):
+        if line[:1] in _BLANKS and line:
+            if last is not None and len(headers[last]) < FIELD:
+                headers[last] = f"{headers[last]} {line.strip()}"
             continue
         last = None
         name, colon, value = line.partition(":")
         name = name.lower().rstrip()
         if (name not in asked) if asked else (not colon or " " in name or not name.isascii()):
             continue
-        if name not in fields:
-            fields[name] = value[:FIELD].strip()
+        if name not in headers:
+            headers[name] = value[:FIELD].strip()
             last = name
-    return fields
+    return headers
 
 
-def _decoded(block: bytes) -> str:
-    try:
-        return block.decode()
-    except UnicodeDecodeError:
-        return block.decode("latin-1")
+def _begins_a_header(block: bytes) -> bool:
+    return _FIELD.match(block) is not None

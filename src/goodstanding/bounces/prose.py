@@ -70,7 +70,7 @@ def extract(notice: str, own: set[str], failed: list[str]) -> list[Said]:
     told: list[Said] = []
     for recipient, text in list(sections.items())[:RECIPIENTS]:
         # What stands below another recipient is about that one.
-        own_alone = len(sections) > 1 and any(map(str.isalpha, text))
+        own_alone = len(sections) > 1 and any(letter.isalpha() for letter in text)
         wider = list if own_alone else [notice].copy
         told.append(Said(recipient=recipient, text=_trim(text), wider=wider))
     return told
@@ -82,9 +82,7 @@ def of_service(told: list[Said]) -> bool:
 
 
 def _sections(notice: str, own: set[str]) -> dict[str, str]:
-    if "@" not in notice:
-        return {}
-    sections = _Sections(own, notice.lower())
+    sections = _Sections(own)
     for line in notice.split("\n", LINES)[:LINES]:
         sections.hear(line)
     return {key: "\n".join(lines)[:SECTION] for key, lines in sections.opened.items()}
@@ -93,11 +91,8 @@ def _sections(notice: str, own: set[str]) -> dict[str, str]:
 class _Sections:
     """The lines about each recipient, by their address as it was first written."""
 
-    def __init__(self, own: set[str], low: str) -> None:
+    def __init__(self, own: set[str]) -> None:
         self.own = own
-        # What most notices do not say at all need not be looked for in each line.
-        self._originally = "original address:" in low
-        self._talking = "while talking to " in low
         self.opened: dict[str, list[str]] = {}
         self._names: dict[str, str] = {}
         self._current: list[str] | None = None
@@ -108,9 +103,7 @@ class _Sections:
         if self._current and "(" in self._current[-1] and _ALIAS.search(self._current[-1]):
             # The address that the recipient was expanded from; it is no other recipient.
             self._current.append(line)
-        elif (
-            self._originally and self._current is not None and (original := _ORIGINALLY.match(line))
-        ):
+        elif self._current is not None and (original := _ORIGINALLY.match(line)):
             self._rename(original[1])
         elif "@" not in line or not (self._closes(line) or self._opens(line)):
             self._goes_on(line)
@@ -149,7 +142,7 @@ class _Sections:
             }
 
     def _goes_on(self, line: str) -> None:
-        if self._talking and _TALKING.match(line):
+        if _TALKING.match(line):
             self._current, self._dialogue = None, []
         elif self._current is not None:
             self._current.append(line)

@@ -29,14 +29,11 @@ def by_host(host: str | None) -> str | None:
     """The provider whose host this is, by the longest known suffix of its name."""
     if not host:
         return None
-    suffix = host[:255].lower().strip(" .")
-    if suffix.count(".") >= _LABELS:
-        suffix = ".".join(suffix.rsplit(".", _LABELS)[1:])
+    labels = host[:255].lower().strip(" .").split(".")[-_LABELS:]
     hosts, _ = _known()
-    while "." in suffix:
-        if name := hosts.get(suffix):
+    for start in range(len(labels) - 1):
+        if name := hosts.get(".".join(labels[start:])):
             return name
-        suffix = suffix.partition(".")[2]
     return None
 
 

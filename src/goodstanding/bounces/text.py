@@ -78,7 +78,7 @@ def of_part(part: Part) -> str:
     content = part.content
     if not content:
         return ""
-    text = decode(content, part.declared)
+    text = decode(content, part.first("content-type"))
     return plain(text) if part.content_type == "text/html" else text
 
 

@@ -84,7 +84,7 @@ class View(msgspec.Struct, dict=True):
 
     def first(self, name: str) -> str:
         """The mail's own header ``name`` (lower case), first value."""
-        return self.root.first(name)
+        return self.root.headers.get(name, "")
 
 
 class _Forms(msgspec.Struct, forbid_unknown_fields=True):
@@ -127,7 +127,7 @@ def _walk(part: Part, seen: View) -> None:
 
 
 def _return(part: Part, seen: View) -> None:
-    if seen.returned is not None or not part.body or part.body.isspace():
+    if seen.returned is not None or not part.body.strip():
         return
     seen.returned = part
     seen.inner_status = [
