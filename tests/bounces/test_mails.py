@@ -17,8 +17,9 @@ def mails(file: str) -> list[dict[str, Any]]:
 
 
 EXAM = mails("exam.toml")
-REPORTS = [*mails("reports.toml"), *(mail for mail in EXAM if mail["expect"])]
-PLAIN = [*mails("plain.toml"), *(mail for mail in EXAM if not mail["expect"])]
+WILD = [*mails("wild.toml"), *mails("wild2.toml")]
+REPORTS = [*mails("reports.toml"), *(mail for mail in [*EXAM, *WILD] if mail["expect"])]
+PLAIN = [*mails("plain.toml"), *(mail for mail in [*EXAM, *WILD] if not mail["expect"])]
 
 
 def named(mail: dict[str, Any]) -> str:

@@ -1,5 +1,6 @@
 """Replies as finally given: codes, categories, providers."""
 
+import re
 import tomllib
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from goodstanding.bounces import read_reply
 HERE = Path(__file__).parent
 REPLIES = [
     reply
-    for file in ("replies.toml", "exam_replies.toml")
+    for file in ("replies.toml", "exam_replies.toml", "wild_replies.toml", "wild_replies2.toml")
     for reply in tomllib.loads((HERE / file).read_text())["reply"]
 ]
 
@@ -80,3 +81,27 @@ def test_what_is_kept_of_a_reply_is_bounded() -> None:
 )
 def test_wording(text: str, provider: str | None, category: str) -> None:
     assert read_reply(text, provider).category == category
+
+
+ADDED = {
+    "a field's type": "smtp; {}",
+    "blanks": "  {} \r\n",
+    "quotation marks": '"{}"',
+    "a full stop": "{}.",
+    "where to read on": "{} See https://postmaster.example.org/errors?code=42",
+    "whom to ask": "{} Please contact postmaster@example.org for assistance.",
+    "an id": "{} a1si123-abc.12",
+}
+
+
+@pytest.mark.parametrize("added", ADDED.values(), ids=ADDED)
+def test_what_stands_round_a_reply_makes_it_no_harder(added: str) -> None:
+    harder = []
+    for one in REPLIES:
+        text, provider = " ".join(one["text"].split()), one.get("provider")
+        if not re.match(r"[45]\d\d[ -]", text):
+            continue
+        report = read_reply(added.format(text), provider)
+        if report.disposition == "hard" and one["disposition"] != "hard":
+            harder.append(f"{text}: {report}")
+    assert not harder, "\n".join(harder)

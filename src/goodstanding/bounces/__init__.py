@@ -1,9 +1,10 @@
 """Reads bounce mail, feedback reports, auto-replies and SMTP replies. Usable alone, without Django.
 
 The way of a mail: ``guard`` bounds and normalises the bytes, ``mime`` makes the tree of its parts,
-``delivery_status``, ``feedback`` and ``prose`` find who it is about and what was said, and
-``classify`` decides by rules that are data. No mail makes any of that raise, and time and memory
-stay bounded. ``taxonomies`` says the categories in other systems' words.
+``delivery_status``, ``feedback`` and ``prose`` find who it is about and what was said, ``quoting``
+tells what a server answered from the words of who quotes it, and ``classify`` decides by rules that
+are data. No mail makes any of that raise, and time and memory stay bounded. ``taxonomies`` says
+the categories in other systems' words.
 """
 
 from goodstanding.bounces.mail import read, read_again, read_mail

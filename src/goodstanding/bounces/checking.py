@@ -12,10 +12,10 @@ import msgspec
 from goodstanding.bounces import compiled
 from goodstanding.bounces.classify import holds
 from goodstanding.bounces.matcher import SCANNED, fold, matcher
-from goodstanding.bounces.reply import quoted, take_apart
+from goodstanding.bounces.reply import take_apart
 from goodstanding.bounces.report import Report
 from goodstanding.bounces.rulebook import OwnRule, Rule, package_rules, rulebook
-from goodstanding.bounces.session import read_reply
+from goodstanding.bounces.session import parts, read_reply
 
 Fault = Literal["never_matched", "shadowed", "too_wide", "ambiguous", "duplicate", "slow"]
 
@@ -112,11 +112,8 @@ class _Trial:
         return [*self._found.values(), *self._idle()]
 
     def _note_patterns(self, text: Text, report: Report) -> None:
-        said = take_apart(text.text).text
-        hits = matcher().scan(fold(said))
-        if heard := quoted(text.text):
-            hits += matcher().scan(fold(heard))
-        for hit in hits:
+        answer, *own = parts(text.text, take_apart(text.text))
+        for hit in [hit for said in (answer.text, *own) for hit in matcher().scan(fold(said))]:
             rule = hit.entry
             if not isinstance(rule, Rule):
                 continue

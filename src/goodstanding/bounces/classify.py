@@ -17,6 +17,7 @@ from goodstanding.bounces.rulebook import Rule, Rulebook, rulebook
 from goodstanding.core.categories import CATEGORIES, Disposition
 
 _VAGUE: Final = 20  # a priority up to here says less than other texts may
+_CLEAR: Final = 30  # a priority from here on counts also in a reporter's own words
 _PLAIN: Final = 60  # a priority from here on names a cause by more than a failed connection
 _OTHERS: Final = 5
 _SAYS_NOTHING: Final = 10  # a priority up to here only says "other or undefined"
@@ -34,6 +35,10 @@ class Verdict(msgspec.Struct, frozen=True):
     words: str | None
     provider: str | None
     others: tuple[Other, ...] = ()
+
+    def rests_on(self, text: str) -> bool:
+        """Whether ``text`` holds the words that decided; where only codes did, it does."""
+        return self.words is None or self.words.encode() in fold(text)
 
 
 class _Candidate(msgspec.Struct, frozen=True, gc=False):
@@ -79,20 +84,21 @@ def classify(
 
     What a known provider means outranks the words, the words outrank the codes; a vague word does
     not outrank a code that says more. A delay (``delayed``) without a reason is that of time.
-    With ``alone`` the first text is enough where any rule knows its words. With ``explain`` the
-    verdict says what else was in the running. ``hear`` is another where texts come again.
+    With ``alone`` the first text is what the server said, and enough where any rule knows its
+    words; of what others say about it a vague word counts for nothing. With ``explain`` the verdict
+    says what else was in the running. ``hear`` is another where texts come again.
     """
     provider = provider or providers.by_host(host)
     ranked = _by_codes(status, code)
-    for text in texts:
+    for number, text in enumerate(texts):
         folded, hits = hear(text)
         provider = provider or providers.by_words(hits) or providers.by_recipient(recipient)
-        ranked += _by_words(hits, folded, status, code, provider)
+        found = _by_words(hits, folded, status, code, provider)
+        ranked += _of_reporter(found, ranked, gave_up=not delayed) if alone and number else found
         if any(one.rank[1] > _VAGUE for one in ranked):
             break
         if alone and any(isinstance(hit.entry, Rule) for hit in hits):
             break
-        alone = False
     provider = provider or providers.by_recipient(recipient) or providers.by_host(reporter)
     if provider is not None:
         ranked += _by_provider(provider, status, code)
@@ -120,6 +126,26 @@ def _longest(ranked: list[_Candidate]) -> _Candidate:
     if len({one.name for one in first}) == 1:
         return best
     return max(first, key=lambda one: len(one.words or ""))
+
+
+def _of_reporter(
+    found: list[_Candidate], ranked: list[_Candidate], *, gave_up: bool
+) -> list[_Candidate]:
+    """Of what a reporter says in its own words beside an answer, what counts.
+
+    That it gave up is for itself to say; else it counts where the answer means nothing to us, and
+    is never hard (Sendmail says "User unknown" of many a 550).
+    """
+    understood = any(one.category != "undetermined" for one in ranked)
+    return [
+        one
+        for one in found
+        if one.rank[1] >= _CLEAR
+        and (
+            (one.category == "timed_out" and gave_up)
+            or not (understood or CATEGORIES[one.category].disposition == "hard")
+        )
+    ]
 
 
 def _others(ranked: list[_Candidate], best: _Candidate) -> tuple[Other, ...]:

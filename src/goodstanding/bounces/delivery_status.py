@@ -90,6 +90,8 @@ class _Beside:
 def _recipient(group: fields.Group, reporter: str) -> Said | None:
     final = _address(group, "final-recipient")
     original = _address(group, "original-recipient")
+    if final and original and "." not in final.rpartition("@")[2]:
+        final = original  # a store behind the server, such as user@ims-ms-daemon
     recipient = final or original or _address(group, "x-actual-recipient")
     if recipient is None:
         return None

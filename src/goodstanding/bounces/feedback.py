@@ -45,12 +45,11 @@ def old_form(seen: View) -> list[Report]:
     """
     if _FIELD in seen.root.body and _FIELDS.match(seen.notice()):
         return extract([seen.notice()], seen)
-    if _HOTMAIL in seen.root.body:
-        recipient = seen.original.get(_HOTMAIL.decode().lower())
-        return _reports(seen, "abuse", {"original-rcpt-to": [recipient]}) if recipient else []
-    if seen.returned and _SUBJECT.match(text.header(seen.first("subject"))):
-        return _reports(seen, "abuse", {})
-    return []
+    named = _SUBJECT.match(text.header(seen.first("subject"))) is not None
+    marked = (seen.returned or named) and _HOTMAIL in seen.root.body
+    if marked and (recipient := seen.original.get(_HOTMAIL.decode().lower())):
+        return _reports(seen, "abuse", {"original-rcpt-to": [recipient]})
+    return _reports(seen, "abuse", {}) if seen.returned and named else []
 
 
 def _reports(seen: View, feedback_type: str, group: fields.Group) -> list[Report]:

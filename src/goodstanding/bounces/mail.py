@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator
-from functools import cache
+from functools import cache, partial
 from typing import Final
 
 from goodstanding.bounces import (
@@ -20,7 +20,9 @@ from goodstanding.bounces.guard import guard
 from goodstanding.bounces.matcher import fold
 from goodstanding.bounces.mbox import mails
 from goodstanding.bounces.mime import parse
-from goodstanding.bounces.reply import codes, is_generic, quoted, take_apart
+from goodstanding.bounces.phases import Phases, phases
+from goodstanding.bounces.quoting import host_of, own_words, paragraph, quoted
+from goodstanding.bounces.reply import Codes, codes, is_answer, is_generic, take_apart
 from goodstanding.bounces.report import Kind, Other, Reading, Report
 from goodstanding.bounces.said import Said
 from goodstanding.bounces.signals import Signals, signals
@@ -30,23 +32,6 @@ _UNSUBSCRIBE_TO: Final = re.compile(
     r"(?:^|[<\s,+=_.-])(?:un-?subscribe|opt-?out|leave|remove)[+=_.@-]", re.IGNORECASE
 )
 _CLEAR: Final = 2  # the weight from which on a notice of failure is rather one of another kind
-_AFTER_DATA: Final = ("in reply to end of data", "after end of data")
-# What was refused before a recipient was named, and whose fault that is.
-_BEFORE_RECIPIENT: Final = {
-    "in reply to mail from": "sender_refused",
-    "after mail from:": "sender_refused",
-    "after pipelined mail from:": "sender_refused",
-    "but sender was rejected": "sender_refused",
-    "in reply to helo": "policy_refused",
-    "in reply to ehlo": "policy_refused",
-    "after helo": "policy_refused",
-    "after ehlo": "policy_refused",
-    "after initial connection": "policy_refused",
-    "but my name was rejected": "policy_refused",
-    "but greeting failed": "policy_refused",
-}
-_TO_MAIL: Final = re.compile(r">>> mail from[^\n]*\n<<< 5")
-_TO_RCPT: Final = re.compile(r">>> rcpt to[^\n]*\n<<< [45]")
 _SAID_BEFORE: Final = "said before the recipient"
 _AGGREGATE: Final = re.compile(r"\s*report[ -]domain:", re.IGNORECASE)
 
@@ -76,10 +61,10 @@ def read_mail(message: bytes) -> Reading:
 def _reports(seen: View, explain: bool = False) -> list[Report]:
     if seen.feedback and (complaints := feedback.extract(seen.feedback, seen)):
         return complaints
-    if complaints := feedback.old_form(seen):
-        return complaints
     if seen.status and (found := delivery_status.extract(seen.status, seen.notice)):
         return _classified(found, explain)
+    if complaints := feedback.old_form(seen):
+        return complaints
     found, complaints = notification.extract(seen.notice())
     if found or complaints:
         return [*complaints, *_classified(found, explain)]
@@ -131,11 +116,10 @@ def read_again(
     """
     if words is not None and words.encode() not in fold(kept):
         return None
-    if rule == _SAID_BEFORE and _whose_before(kept.lower()) is None:
+    if rule == _SAID_BEFORE and phases(kept)[0] is None:
         return None
-    return _report(
-        Said(kind=kind, text=kept, status=status, code=code, host=provider, recipient=recipient)
-    )
+    said = Said(kind=kind, text=kept, status=status, code=code, host=provider, recipient=recipient)
+    return _report(said, _Looks(shared=False))
 
 
 def _told(seen: View) -> list[Said]:
@@ -182,32 +166,49 @@ def _wrapped(seen: View, explain: bool) -> list[Report]:
     return _reports(inner, explain)
 
 
+class _Looks:
+    """What is found in a text. Recipients share texts, above all the notice: one look is enough."""
+
+    __slots__ = ("codes", "hear", "phases", "quoted")
+
+    def __init__(self, *, shared: bool) -> None:
+        self.hear: Callable[[str], Heard] = cache(hear) if shared else hear
+        self.quoted: Callable[[str], str] = cache(quoted) if shared else quoted
+        self.codes: Callable[[str], Codes] = cache(_codes) if shared else _codes
+        self.phases: Callable[[str], Phases] = cache(phases) if shared else phases
+
+
 def _classified(found: list[Said], explain: bool) -> list[Report]:
-    # Recipients share texts, above all the notice: one look at each is enough.
-    once = cache(hear) if len(found) > 1 else hear
-    return [_report(said, explain, once) for said in found]
+    looks = _Looks(shared=len(found) > 1)
+    return [_report(said, looks, explain=explain) for said in found]
 
 
-def _report(said: Said, explain: bool = False, hear: Callable[[str], Heard] = hear) -> Report:
-    heard = quoted(said.text)
-    reply = take_apart(said.text)
-    spoken_code, spoken = codes(heard) if heard else (reply.code, reply.status)
-    code = spoken_code or reply.code or said.code
+def _report(said: Said, looks: _Looks, *, explain: bool = False) -> Report:
+    heard = _heard(said, looks)
+    whole = take_apart(said.text)
+    answer = take_apart(heard) if heard else whole
+    code = answer.code or whole.code or said.code
     status = said.status
-    if spoken is not None and (heard or spoken_code is not None or is_generic(status)):
+    if answer.status is not None and (heard or answer.code is not None or is_generic(status)):
         # What the server said is nearer to it than what the reporter made of it.
-        status = spoken
+        status = answer.status
     if code is None:
         for wider in said.context:
-            code, around = codes(quoted(wider) or wider)
+            code, around = looks.codes(wider)
             if is_generic(status):
                 status = around or status
             if code is not None:
                 break
     verdict: Verdict | None = None
     if said.kind in ("bounce", "delayed"):
-        verdict = _verdict(said, heard, reply.text, status, code, explain, hear)
-    words = reply.text or " ".join(" ".join(said.context[:1]).split())
+        texts = _texts(said, heard, answer.text, looks)
+        verdict = _verdict(
+            said, texts, answer.text, status, code, looks, alone=bool(heard), explain=explain
+        )
+    if heard and verdict and verdict.rule != _SAID_BEFORE and verdict.rests_on(answer.text):
+        words = answer.text
+    else:
+        words = whole.text or " ".join(" ".join(said.context[:1]).split())
     return Report(
         kind=said.kind,
         recipient=said.recipient,
@@ -227,74 +228,79 @@ def _report(said: Said, explain: bool = False, hear: Callable[[str], Heard] = he
     )
 
 
+def _codes(text: str) -> Codes:
+    """The reply code and the enhanced status code of a text that quotes an answer, or is one."""
+    return codes(quoted(text) or text)
+
+
+def _heard(said: Said, looks: _Looks) -> str:
+    """What the server answered, where a reporter quotes it."""
+    around = said.text
+    if not around and said.action is None and said.context:
+        # A notice for people that names somebody by the way.
+        around = said.context[0]
+    heard = looks.quoted(around)
+    if is_answer(around) and not (heard and f"<{heard[:7]}" in around):
+        # An answer itself, whatever it quotes in turn, but for the last deferral.
+        return "" if said.action else paragraph(around)
+    if heard and said.host is None:
+        said.host = host_of(around, heard)
+    return heard
+
+
 def _verdict(
     said: Said,
-    heard: str,
-    whole: str,
-    status: str | None,
-    code: str | None,
-    explain: bool,
-    hear: Callable[[str], Heard],
-) -> Verdict:
-    texts = _texts(said, heard, whole)
-    verdict = _decide(said, texts, status, code, hear, alone=bool(heard), explain=explain)
-    if verdict.disposition != "hard":
-        return verdict
-    around = "\n".join((said.text, *said.context)).lower()
-    if category := _whose_before(around):
-        # Whatever the words say, they are not about somebody who was not named yet.
-        others = verdict.others
-        if explain:
-            others = (Other(verdict.rule or "", verdict.category, verdict.words), *others)
-        return Verdict(category, "block", _SAID_BEFORE, verdict.words, verdict.provider, others)
-    if verdict.provider is not None and any(phase in around for phase in _AFTER_DATA):
-        # A provider that refuses a recipient only then has accepted them before.
-        after = [f"{heard or whole} (after end of data)"]
-        return _decide(said, after, status, code, hear, explain=explain)
-    return verdict
-
-
-def _decide(
-    said: Said,
     texts: Iterable[str],
+    answer: str,
     status: str | None,
     code: str | None,
-    hear: Callable[[str], Heard],
+    looks: _Looks,
     *,
-    alone: bool = False,
-    explain: bool = False,
+    alone: bool,
+    explain: bool,
 ) -> Verdict:
-    return classify(
-        texts,
-        hear=hear,
+    decide = partial(
+        classify,
+        hear=looks.hear,
         status=status,
         code=code,
         host=said.host,
         recipient=said.recipient,
         reporter=said.reporter,
         delayed=said.kind == "delayed",
-        alone=alone,
         explain=explain,
     )
+    verdict = decide(texts, alone=alone)
+    if verdict.disposition != "hard" and verdict.category != "undetermined":
+        return verdict
+    told = [looks.phases(text) for text in (said.text, *said.context)]
+    for category, _ in told:
+        if category is not None:
+            # Whatever the words say, they are not about somebody who was not named yet.
+            others = verdict.others
+            if explain and verdict.rule:
+                others = (Other(verdict.rule, verdict.category, verdict.words), *others)
+            return Verdict(category, "block", _SAID_BEFORE, verdict.words, verdict.provider, others)
+    if verdict.provider is not None and any(after_data for _, after_data in told):
+        # A provider that refuses a recipient only then has accepted them before.
+        return decide([f"{answer} (after end of data)"])
+    return verdict
 
 
-def _whose_before(around: str) -> str | None:
-    """The category of what was refused before a recipient was named; None for what came later."""
-    if "after " in around or "in reply to " in around or "connected to " in around:
-        for phase, category in _BEFORE_RECIPIENT.items():
-            if phase in around:
-                return category
-    if ">>> mail from" in around and _TO_MAIL.search(around) and not _TO_RCPT.search(around):
-        return "sender_refused"
-    return None
-
-
-def _texts(said: Said, heard: str, whole: str) -> Iterator[str]:
+def _texts(said: Said, heard: str, answer: str, looks: _Looks) -> Iterator[str]:
     if heard:
-        yield heard
-    if whole:
-        yield whole
-    yield from said.context
+        # What the reporter adds in its own words may say more, but never together with the answer.
+        yield answer
+        yield own_words(said.text, heard)
+        return
+    if answer:
+        yield answer
+    for wider in said.context:
+        if told := looks.quoted(wider):
+            yield told
+            yield own_words(wider, told)
+        else:
+            yield wider
 
 
 def _provider(said: Said) -> str | None:

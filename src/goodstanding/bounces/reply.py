@@ -39,34 +39,6 @@ _STATUS: Final = re.compile(
     r"\.(?<=[245]\.)(?<![\d.][245]\.)\d{1,3}\.\d{1,3}(?![\d.]*\d)", re.ASCII
 )
 
-# A reply of another server, and what the reporter says before quoting one.
-_REPLY: Final = re.compile(r"(?:[45]\d\d[\s,-]|[45]\.\d\.\d).{3,2000}", re.DOTALL)
-_BEFORE_REPLY: Final = (
-    *(
-        "said:",
-        "said",
-        "]:",
-        "response was:",
-        "response was",
-        "returned was:",
-        "returned was",
-        "<<<",
-        "<--",
-    ),
-    *("error_code :", "error_code:", "responded with:", "responded with", "error '", "error"),
-    "message: [",
-)
-_AFTER: Final = re.compile(
-    r"after (?:end of data|initial connection|(?:rcpt to|mail from|helo|ehlo)[^\n]{0,120}):\Z"
-)
-_REPLY_BEGINS: Final = re.compile(r"[45](?<![\d.][45])(?:\d\d[\s,-]|\.\d\.\d)")
-_ANGLE: Final = re.compile(r"[45]\d\d [45]\.\d")
-_BEFORE: Final = 150  # characters before a reply that are looked at
-
-_ANSWERED: Final = re.compile(
-    r"^<<< [45]\d\d[ -][^\n]*(?:\n<<< [45]\d\d[ -][^\n]*){0,20}", re.MULTILINE
-)
-
 
 class Reply(msgspec.Struct, frozen=True):
     """A reply taken apart; ``text`` is the whole, its lines joined without repeated codes."""
@@ -87,7 +59,11 @@ def take_apart(text: str) -> Reply:
     return Reply(code, status, _join(text, code, status))
 
 
-def codes(text: str) -> tuple[str | None, str | None]:
+Codes = tuple[str | None, str | None]
+"""A reply code and an enhanced status code."""
+
+
+def codes(text: str) -> Codes:
     """The reply code and the enhanced status code that are said in prose."""
     text = text[:8192].lstrip()
     lead = _LEAD.match(text)
@@ -95,23 +71,9 @@ def codes(text: str) -> tuple[str | None, str | None]:
     return code, find_status(text, code)
 
 
-def quoted(text: str) -> str:
-    """The reply of the remote server that ``text`` quotes, without the reporter's own words."""
-    text = text[:8192]
-    if "<<< " in text and (answered := _ANSWERED.search(text)):
-        # The last word of a dialogue; what the reporter adds stands on lines of its own.
-        return "\n".join(line.strip("< \t") for line in answered[0].split("\n"))
-    for found in _REPLY_BEGINS.finditer(text):
-        at = found.start()
-        before = text[max(0, at - _BEFORE) : at].rstrip().lower()
-        if (
-            before.endswith(_BEFORE_REPLY)
-            or (before.endswith("<") and _ANGLE.match(text, at))
-            or (before.endswith(":") and _AFTER.search(before))
-        ):
-            reply = _REPLY.match(text, at)
-            return reply[0] if reply else ""
-    return ""
+def is_answer(text: str) -> bool:
+    """Whether ``text`` is a reply itself: it begins with a reply code."""
+    return _LEAD.match(text) is not None
 
 
 def _code_in(text: str) -> str | None:
@@ -140,7 +102,9 @@ def _join(text: str, code: str | None, status: str | None) -> str:
     if code is not None and f"{code}-" in text:
         # 550-5.1.1 first line 550-5.1.1 second line 550 5.1.1 last line
         prefix = re.compile(
-            rf"(?<=\s){code}[- ](?:{re.escape(status)}[ \t]*)?" if status else rf"(?<=\s){code}[- ]"
+            rf"(?<=\s){code}[-\s](?:{re.escape(status)}[ \t]*)?"
+            if status
+            else rf"(?<=\s){code}[-\s]"
         )
         head = prefix.sub("", text)
         text = re.sub(rf"^{code}-", f"{code} ", head)

@@ -67,7 +67,11 @@ class View(msgspec.Struct, dict=True):
         whole = "\n".join(map(text.of_part, self.texts)) or self.html_notice()
         # Lower case is several times faster to search than any case, and from line end to line
         # end several times faster than from place to place.
-        begins = _original_begins().search("\n" + whole.lower())
+        low = whole.lower()
+        if "virus" in low or "malware" in low:
+            whole = _forms().clean.sub("", whole)
+            low = whole.lower()
+        begins = _forms().original.search("\n" + low)
         at = begins.start() if begins else len(whole)
         self.halves = whole[: min(at, text.BODY)], whole[at : at + text.BODY]
         return self.halves
@@ -87,15 +91,28 @@ class View(msgspec.Struct, dict=True):
         return self.root.headers.get(name, "")
 
 
-class _Forms(msgspec.Struct, forbid_unknown_fields=True):
+class _Read(msgspec.Struct, forbid_unknown_fields=True):
+    clean: list[str]
     original: list[str]
 
 
+class _Forms(msgspec.Struct):
+    """``original`` finds where an original begins in lower-cased lines, ``clean`` what a scanner
+    that found nothing says of itself.
+    """
+
+    original: re.Pattern[str]
+    clean: re.Pattern[str]
+
+
 @lru_cache(1)
-def _original_begins() -> re.Pattern[str]:
+def _forms() -> _Forms:
     file = resources.files("goodstanding.bounces").joinpath("rules", "forms.toml")
-    forms = msgspec.toml.decode(file.read_bytes(), type=_Forms)
-    return re.compile("\n(?:" + "|".join(forms.original).lower() + ")")
+    read = msgspec.toml.decode(file.read_bytes(), type=_Read)
+    return _Forms(
+        original=re.compile("\n(?:" + "|".join(read.original).lower() + ")"),
+        clean=re.compile("|".join(read.clean), re.IGNORECASE),
+    )
 
 
 def view(root: Part) -> View:

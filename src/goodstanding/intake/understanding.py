@@ -264,18 +264,16 @@ def _words(report: Report) -> dict[str, Any]:
 
 
 def _is_about(report: Report, found: Found) -> bool:
-    """Whether a report is about the delivery's own address.
+    """Whether a report is about the delivery's own address: its final recipient.
 
     One that names nobody, or nobody whom we can read, is: its token says so.
     """
-    named = []
-    for text in (report.recipient, report.original_recipient):
-        if text is not None:
-            try:
-                named.append(normalise("email", text))
-            except MalformedAddress:
-                continue
-    return not named or found.address in named
+    if report.recipient is None:
+        return True
+    try:
+        return normalise("email", report.recipient) == found.address
+    except MalformedAddress:
+        return True
 
 
 def _unsubscribed(letter: Letter, found: Found, report: Report | None = None) -> Event:
