@@ -73,11 +73,13 @@ def _migrate(home: Path) -> None:
     """Make the tables, or bring them up to date; one process at a time, the others wait."""
     from django.db import connections
 
-    aliases = [
-        alias
-        for alias in connections
-        if alias == "default" or connections[alias].vendor == "sqlite"
-    ]
+    files = [alias for alias in connections if connections[alias].vendor == "sqlite"]
+    aliases = list(dict.fromkeys(["default", *files]))
+    if files:
+        with _locked(home):
+            # Two that turn a new file's journal to WAL at once don't wait: one is "locked" out.
+            for alias in files:
+                connections[alias].ensure_connection()
     if not any(_is_behind(connections[alias]) for alias in aliases):
         return
     from django.core.management import call_command
@@ -116,12 +118,18 @@ def _is_behind(connection: Any) -> bool:
 
 
 @contextmanager
+def _locked(home: Path) -> Iterator[None]:
+    import fcntl
+
+    with (home / "migrate.lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+@contextmanager
 def _alone(home: Path, connection: Any) -> Iterator[None]:
     if connection.vendor == "sqlite":
-        import fcntl
-
-        with (home / "migrate.lock").open("w") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
+        with _locked(home):
             yield
         return
     with connection.cursor() as cursor:
