@@ -10,6 +10,7 @@ from typing import Final
 import msgspec
 
 from goodstanding.bounces import providers
+from goodstanding.bounces.likeness import likely
 from goodstanding.bounces.matcher import Hit, fold, matcher, words
 from goodstanding.bounces.reply import is_generic
 from goodstanding.bounces.report import Other
@@ -20,6 +21,9 @@ _VAGUE: Final = 20  # a priority up to here says less than other texts may
 _CLEAR: Final = 30  # a priority from here on counts also in a reporter's own words
 _PLAIN: Final = 60  # a priority from here on names a cause by more than a failed connection
 _OTHERS: Final = 5
+_LIKELY: Final = (False, 29, False)  # the rank of what an answer is only like
+LIKENESS: Final = "likeness"
+"""What stands for a rule where none knew the words, which are like those of known answers."""
 _SAYS_NOTHING: Final = 10  # a priority up to here only says "other or undefined"
 
 
@@ -49,11 +53,12 @@ class _Candidate(msgspec.Struct, frozen=True, gc=False):
     category: str
     hit: Hit | None = None
     folded: bytes = b""
+    like: str | None = None
 
     @property
     def words(self) -> str | None:
         """What was matched; finding that costs more than all else."""
-        return words(self.hit, self.folded) if self.hit else None
+        return words(self.hit, self.folded) if self.hit else self.like
 
 
 Heard = tuple[bytes, list[Hit]]
@@ -78,6 +83,7 @@ def classify(
     reporter: str | None = None,
     delayed: bool = False,
     alone: bool = False,
+    is_reply: bool = True,
     explain: bool = False,
 ) -> Verdict:
     """Decide by the first of ``texts`` that a rule knows, else by the codes.
@@ -85,13 +91,16 @@ def classify(
     What a known provider means outranks the words, the words outrank the codes; a vague word does
     not outrank a code that says more. A delay (``delayed``) without a reason is that of time.
     With ``alone`` the first text is what the server said, and enough where any rule knows its
-    words; of what others say about it a vague word counts for nothing. With ``explain`` the verdict
-    says what else was in the running. ``hear`` is another where texts come again.
+    words; of what others say about it a vague word counts for nothing. A reply (``is_reply``) that
+    no rule knows well is what it is most like. With ``explain`` the verdict says what else was in
+    the running. ``hear`` is another where texts come again.
     """
     provider = provider or providers.by_host(host)
     ranked = _by_codes(status, code)
+    first = b""
     for number, text in enumerate(texts):
         folded, hits = hear(text)
+        first = first or folded
         provider = provider or providers.by_words(hits) or providers.by_recipient(recipient)
         found = _by_words(hits, folded, status, code, provider)
         ranked += _of_reporter(found, ranked, gave_up=not delayed) if alone and number else found
@@ -102,6 +111,8 @@ def classify(
     provider = provider or providers.by_recipient(recipient) or providers.by_host(reporter)
     if provider is not None:
         ranked += _by_provider(provider, status, code)
+    if is_reply and all(_is_vague(one) for one in ranked):
+        ranked += _by_likeness(first, ranked)
     if not ranked:
         category = "timed_out" if delayed else "undetermined"
         return Verdict(category, CATEGORIES[category].disposition, None, None, provider)
@@ -115,6 +126,11 @@ def classify(
 
 
 _rank: Final = attrgetter("rank")
+
+
+def _is_vague(one: _Candidate) -> bool:
+    """Whether it says less than likeness does; a rule of the user's own says what they meant."""
+    return one.rank < _LIKELY and not one.rank[2]
 
 
 def _longest(ranked: list[_Candidate]) -> _Candidate:
@@ -223,6 +239,14 @@ def _by_codes(status: str | None, code: str | None) -> list[_Candidate]:
     if code is not None and (basic := book.code.get(code)):
         found.append(_Candidate((False, basic.priority, False), f"code {code}", basic.category))
     return found
+
+
+def _by_likeness(folded: bytes, vague: list[_Candidate]) -> list[_Candidate]:
+    """What the text is like, where that is another category than what is said vaguely."""
+    like = likely(folded, surer=any(one.hit for one in vague))
+    if like is None or (vague and max(vague, key=_rank).category == like.category):
+        return []
+    return [_Candidate(_LIKELY, LIKENESS, like.category, like=like.words)]
 
 
 def _disposition(best: _Candidate, ranked: list[_Candidate]) -> Disposition:

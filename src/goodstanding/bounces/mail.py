@@ -268,6 +268,7 @@ def _verdict(
         recipient=said.recipient,
         reporter=said.reporter,
         delayed=said.kind == "delayed",
+        is_reply=alone or (answer != "" and (said.action is not None or is_answer(answer))),
         explain=explain,
     )
     verdict = decide(texts, alone=alone)
