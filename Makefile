@@ -28,7 +28,7 @@ compile = $(or $(UV),$(bin)/uv) pip compile --quiet --universal --python-version
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test check format bench soak browser lock clean
+.PHONY: help demo test check format bench soak browser likeness lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -56,6 +56,9 @@ bench: $(VENV)/.dev ## Measure speed against the yardsticks
 soak: $(VENV)/.dev ## Run the long tests, on SQLite and on PostgreSQL (SOAK=60m: an hour of everything at once)
 	$(pytest) --database sqlite -m soak $(ARGS)
 	$(pytest) --database postgresql -m soak $(ARGS)
+
+likeness: $(VENV)/.dev ## Learn anew what answers are like, from those of the rules and the tests
+	$(bin)/python -m tests.bounces.learning
 
 lock: $(if $(UV),,$(VENV)/.dev) ## Lock the dependencies anew (ARGS=--upgrade for newer ones)
 	$(compile) pyproject.toml --group build --output-file requirements/runtime.txt

@@ -22,11 +22,9 @@ FILE: Final = Path(likeness.__file__).parent / "rules" / "likeness.json"
 _WORDINGS: Final = Path(__file__).with_name("wordings.toml")
 
 
-def known() -> Iterator[tuple[str, str]]:
-    """Every known answer by email, with its category."""
-    for text, category in _all():
-        if CATEGORIES[category].channel != "sms":
-            yield text, category
+def known() -> list[tuple[str, str]]:
+    """Every known answer by email with its category, each once."""
+    return sorted({one for one in _all() if CATEGORIES[one[1]].channel != "sms"})
 
 
 def _all() -> Iterator[tuple[str, str]]:

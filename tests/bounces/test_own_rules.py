@@ -191,7 +191,9 @@ def test_no_pattern_makes_reading_slow(tmp_path: Path) -> None:
 
 
 def test_what_else_was_in_the_running() -> None:
-    report = read_reply("554 5.7.1 access denied, try again later: user unknown", explain=True)
+    report = read_reply(
+        "554 5.7.1 try again later: access denied, user unknown in table", explain=True
+    )
     assert report.rule == "user-unknown"
     assert report.others == (
         Other("try-again-later", "server_error", "try again later"),

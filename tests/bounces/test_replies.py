@@ -11,7 +11,13 @@ from goodstanding.bounces import read_reply
 HERE = Path(__file__).parent
 REPLIES = [
     reply
-    for file in ("replies.toml", "exam_replies.toml", "wild_replies.toml", "wild_replies2.toml")
+    for file in (
+        "replies.toml",
+        "exam_replies.toml",
+        "wild_replies.toml",
+        "wild_replies2.toml",
+        "wild_replies3.toml",
+    )
     for reply in tomllib.loads((HERE / file).read_text())["reply"]
 ]
 
@@ -21,6 +27,14 @@ def test_reply(reply: dict[str, str]) -> None:
     report = read_reply(reply["text"], reply.get("provider"))
     assert (report.kind, report.category) == ("bounce", reply["category"])
     assert report.disposition == reply["disposition"]
+
+
+def test_what_is_said_before_a_recipient_is_named_is_about_the_sender() -> None:
+    for text in ("554 Transaction failed", "550 5.1.1 User unknown"):
+        report = read_reply(f"{text} (in reply to MAIL FROM command)")
+        assert (report.category, report.disposition) == ("sender_refused", "block")
+        assert report.rule == "said before the recipient"
+    assert read_reply("550 User unknown (in reply to RCPT TO command)").disposition == "hard"
 
 
 def test_lines_of_one_reply_are_joined() -> None:

@@ -33,6 +33,8 @@ def replies(teller: dict[str, Any], recipient: str) -> Iterator[tuple[str, str, 
         provider = one.get("provider")
         if provider and HOST.search(teller.get("told", "") + teller["text"]) is None:
             continue
+        if "in reply to" in one["text"]:
+            continue  # told by somebody already
         reply = NAMED.sub(recipient, " ".join(one["text"].split()))
         alone = read_reply(reply, provider)
         if alone.kind == "bounce" and re.match(r"5\d\d", reply):

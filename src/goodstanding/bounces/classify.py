@@ -10,7 +10,7 @@ from typing import Final
 import msgspec
 
 from goodstanding.bounces import providers
-from goodstanding.bounces.likeness import likely
+from goodstanding.bounces.likeness import likeness
 from goodstanding.bounces.matcher import Hit, fold, matcher, words
 from goodstanding.bounces.reply import is_generic
 from goodstanding.bounces.report import Other
@@ -24,6 +24,8 @@ _OTHERS: Final = 5
 _LIKELY: Final = (False, 29, False)  # the rank of what an answer is only like
 LIKENESS: Final = "likeness"
 """What stands for a rule where none knew the words, which are like those of known answers."""
+SAID_BEFORE: Final = "said before the recipient"
+"""What stands for a rule where it was said before any recipient was named."""
 _SAYS_NOTHING: Final = 10  # a priority up to here only says "other or undefined"
 
 
@@ -92,7 +94,8 @@ def classify(
     not outrank a code that says more. A delay (``delayed``) without a reason is that of time.
     With ``alone`` the first text is what the server said, and enough where any rule knows its
     words; of what others say about it a vague word counts for nothing. A reply (``is_reply``) that
-    no rule knows well is what it is most like. With ``explain`` the verdict says what else was in
+    no rule knows well is what it is most like, and what only one rule takes for hard must not be
+    like all else. With ``explain`` the verdict says what else was in
     the running. ``hear`` is another where texts come again.
     """
     provider = provider or providers.by_host(host)
@@ -111,7 +114,7 @@ def classify(
     provider = provider or providers.by_recipient(recipient) or providers.by_host(reporter)
     if provider is not None:
         ranked += _by_provider(provider, status, code)
-    if is_reply and all(_is_vague(one) for one in ranked):
+    if is_reply and _is_vague(ranked):
         ranked += _by_likeness(first, ranked)
     if not ranked:
         category = "timed_out" if delayed else "undetermined"
@@ -119,18 +122,37 @@ def classify(
     if len(ranked) > 1:
         ranked.sort(key=_rank, reverse=True)
     best = _given_up(ranked, status, delayed=delayed) or _longest(ranked)
+    if is_reply and _stands_alone(best, ranked) and (like := likeness().rather(first)):
+        best = _Candidate(best.rank, LIKENESS, like.category, like=like.words)
     others = _others(ranked, best) if explain else ()
     return Verdict(
         best.category, _disposition(best, ranked), best.name, best.words, provider, others
     )
 
 
+def said_before(verdict: Verdict, category: str, *, explain: bool = False) -> Verdict:
+    """``verdict`` where it was said when no recipient was named yet: ``category`` (see ``phases``).
+
+    Whatever the words say, they are not about somebody who comes later.
+    """
+    others = verdict.others
+    if explain and verdict.rule:
+        others = (Other(verdict.rule, verdict.category, verdict.words), *others)
+    return Verdict(category, "block", SAID_BEFORE, verdict.words, verdict.provider, others)
+
+
 _rank: Final = attrgetter("rank")
 
 
-def _is_vague(one: _Candidate) -> bool:
-    """Whether it says less than likeness does; a rule of the user's own says what they meant."""
-    return one.rank < _LIKELY and not one.rank[2]
+def _is_vague(ranked: list[_Candidate]) -> bool:
+    """Whether all that is said is less than what likeness says.
+
+    A rule of the user's own says what they meant, and many an enhanced status code is clear.
+    """
+    for one in ranked:
+        if one.rank > _LIKELY or one.rank[2] or (one.hit is None and one.rank[1] >= _VAGUE):
+            return False
+    return True
 
 
 def _longest(ranked: list[_Candidate]) -> _Candidate:
@@ -191,7 +213,7 @@ def _by_words(
     found: list[_Candidate] = []
     for hit in hits:
         rule = hit.entry
-        if isinstance(rule, Rule) and holds(rule, status, code, provider):
+        if isinstance(rule, Rule) and (not rule.is_bound or holds(rule, status, code, provider)):
             found.append(_Candidate(rule.rank, rule.name, rule.category, hit, folded))
     return found
 
@@ -225,25 +247,47 @@ def holds(rule: Rule, status: str | None, code: str | None, provider: str | None
 
 def _by_codes(status: str | None, code: str | None) -> list[_Candidate]:
     book = rulebook()
-    found: list[_Candidate] = []
-    if status is not None and not is_generic(status):
-        detail = status[1:]
-        known = (
-            book.status.get(status)
-            or book.status.get("x" + detail)
-            or book.status.get("x" + detail[: detail.rindex(".")])
-        )
-        if known is not None:
-            rank = (False, known.priority, False)
-            found.append(_Candidate(rank, f"status {status}", known.category))
-    if code is not None and (basic := book.code.get(code)):
-        found.append(_Candidate((False, basic.priority, False), f"code {code}", basic.category))
-    return found
+    known = (
+        _of_status(book, status) if status is not None and not is_generic(status) else None,
+        _of_code(book, code) if code is not None else None,
+    )
+    return [one for one in known if one is not None]
+
+
+@lru_cache(1024)
+def _of_status(book: Rulebook, status: str) -> _Candidate | None:
+    detail = status[1:]
+    known = (
+        book.status.get(status)
+        or book.status.get("x" + detail)
+        or book.status.get("x" + detail[: detail.rindex(".")])
+    )
+    if known is None:
+        return None
+    return _Candidate((False, known.priority, False), f"status {status}", known.category)
+
+
+@lru_cache(256)
+def _of_code(book: Rulebook, code: str) -> _Candidate | None:
+    known = book.code.get(code)
+    if known is None:
+        return None
+    return _Candidate((False, known.priority, False), f"code {code}", known.category)
+
+
+def _stands_alone(best: _Candidate, ranked: list[_Candidate]) -> bool:
+    """Whether only one general rule, or only a code, says that the address is dead."""
+    category = CATEGORIES[best.category]
+    if category.disposition != "hard" or category.channel == "sms" or best.rank[0] or best.rank[2]:
+        return False
+    return not any(
+        one.name != best.name and CATEGORIES[one.category].disposition == "hard" for one in ranked
+    )
 
 
 def _by_likeness(folded: bytes, vague: list[_Candidate]) -> list[_Candidate]:
     """What the text is like, where that is another category than what is said vaguely."""
-    like = likely(folded, surer=any(one.hit for one in vague))
+    like = likeness().likely(folded, surer=any(one.hit for one in vague))
     if like is None or (vague and max(vague, key=_rank).category == like.category):
         return []
     return [_Candidate(_LIKELY, LIKENESS, like.category, like=like.words)]

@@ -10,7 +10,7 @@ from typing import Final
 from goodstanding.bounces import fields
 from goodstanding.bounces.report import Kind
 from goodstanding.bounces.said import Said
-from goodstanding.bounces.text import clean_address
+from goodstanding.bounces.text import clean_address, header
 
 _KINDS: Final[dict[str, Kind]] = {
     "failed": "bounce",
@@ -99,6 +99,8 @@ def _recipient(group: fields.Group, reporter: str) -> Said | None:
     action = words[0] if words else None
     status = _STATUS.search(group.get("status", [""])[0])
     diagnostics = [fields.typed(value)[1] for value in group.get("diagnostic-code", [])]
+    # Domino writes what is not ASCII as a header would.
+    diagnostics = [header(one) if "=?" in one else one for one in diagnostics]
     kind = _KINDS.get(action or "", "bounce")
     if action not in _KINDS and status and status[1][0] == "2":
         kind = "delivered"

@@ -1,40 +1,51 @@
 """What an answer is most like, where no rule knows its words: a Bayes classifier over its words.
 
 It is learnt from answers whose category is known (``learn``, see ``tests/bounces/learning.py``) and
-kept as counts in ``rules/likeness.json``. What is only likely never makes an address dead.
+kept as counts in ``rules/likeness.json``. What is only likely never makes an address dead, but it
+may keep one alive: a rule knows a few words, likeness looks at all of them.
 """
 
 from __future__ import annotations
 
 import math
 import re
+import struct
 from collections import Counter
 from collections.abc import Iterable
 from functools import lru_cache
-from importlib import resources
+from itertools import pairwise
+from operator import add
 from typing import Final, NamedTuple
 
 import msgspec
 
 from goodstanding.bounces.matcher import fold
+from goodstanding.bounces.rulebook import rules_folder
 from goodstanding.core.categories import CATEGORIES
 
 _LIKELY: Final = 0.8  # the share of all that is likely from which on it counts
 _SURER: Final = 0.9  # where a rule knows some of the words
+_EXCLUDED: Final = 0.01  # the share of all that is hard below which nothing hard was meant
 _SMOOTHING: Final = 1.0  # answers of each category that are thought to have every word
-_FEWEST: Final = 2  # words that must be known, beside codes
+_FEWEST: Final = 3  # words, and pairs of them, that must be known
+_MORE: Final = 6  # to overrule a rule
 _TWICE: Final = 2  # answers in which a word must have stood to be kept
-_WORDS: Final = 400  # of a text are looked at
+_STEPS: Final = 24  # of a natural logarithm
+_STEEPEST: Final = 255
+_FIELD: Final = 16  # bits
+_MOST: Final = 256  # words that are added up: what they tell stays within its field
+_SEEN: Final = 600  # characters of a text that are looked at
+_LONG: Final = 7  # blanks in a text that says enough to overrule a rule
 
-# An address, a link and an IP address are words, whatever they are; an enhanced status code counts
-# without its class.
-_WORD: Final = re.compile(
-    r"(?P<at>[^\s<>@,;:]{1,80}@[^\s<>,;:]{1,120})"
-    r"|(?P<link>https?://\S+|www\.\S+)"
-    r"|(?P<ip>\d{1,3}(?:\.\d{1,3}){3})"
-    r"|(?P<status>(?<![\d.])[245]\.\d{1,3}\.\d{1,3}(?![\d.]*\d))"
-    r"|(?P<word>[^\W\d_]+(?:'[a-z]+)?|(?<!\d)[45]\d\d(?!\d))"
-)
+# What likeness never says.
+_NEVER: Final = {"undetermined"} | {
+    name for name, category in CATEGORIES.items() if category.disposition == "hard"
+}
+
+# An enhanced status code counts without its class.
+_STATUS: Final = re.compile(r"(?<![\d.])[245](\.\d{1,3}\.\d{1,3})(?![\d.]*\d)")
+_IP: Final = re.compile(r"\d{1,3}(?:\.\d{1,3}){3}")
+_WORD: Final = re.compile(r"[^\W\d_]+(?:'[a-z]+)?|(?<!\d)[45]\d\d(?!\d)")
 
 
 class Counts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -74,77 +85,133 @@ def learn(known: Iterable[tuple[str, str]]) -> Counts:
     )
 
 
-def likely(folded: bytes, *, surer: bool = False) -> Likely | None:
-    """What the text ``folded`` (see ``matcher.fold``) most likely says.
-
-    None where nothing is likely enough (``surer``: much likelier than all else), and where that
-    would be hard or says nothing.
-    """
-    text = folded.decode("utf-8", "ignore")
-    found = _weights().likely(_words(text), _SURER if surer else _LIKELY)
-    if found is None:
-        return None
-    category, telling = found
-    return Likely(category, next((word for word in telling if word in text), None))
-
-
 def _words(text: str) -> list[str]:
-    """The words of ``text``, and every two that follow each other."""
-    words: list[str] = []
-    codes: list[str] = []
-    for found, _ in zip(_WORD.finditer(text), range(_WORDS), strict=False):
-        kind = found.lastgroup
-        if kind == "status":
-            codes.append(found[0][1:])
-        else:
-            words.append(found[0] if kind == "word" else f"<{kind}>")
-    return [*codes, *words, *(f"{one} {next_}" for one, next_ in zip(words, words[1:], strict=False))]
+    """The words of ``text``, every two that follow each other, and its codes.
+
+    An address, a link and an IP address are each one word, whatever they are; what is folded has no
+    capitals of its own.
+    """
+    text = text[:_SEEN]
+    if "@" in text or "://" in text:
+        text = " ".join(
+            ["AT" if "@" in one else "LINK" if "://" in one else one for one in text.split(" ")]
+        )
+    if "." not in text:
+        words = _WORD.findall(text)
+        return [*words, *map(" ".join, pairwise(words))]
+    words = _WORD.findall(_IP.sub(" IP ", text))
+    return [*words, *map(" ".join, pairwise(words)), *_STATUS.findall(text)]
 
 
-class _Weights:
-    """The counts as logarithms, by category's place."""
+def _steps(logarithm: float) -> int:
+    return min(_STEEPEST, round(logarithm * _STEPS))
+
+
+class _Found(NamedTuple):
+    """The likeliest category's place, its share of all that is likely, and that of what is hard."""
+
+    place: int
+    share: float
+    hard: float
+    words: list[str]
+
+
+class Likeness:
+    """What was learnt from known answers, as logarithms in whole steps.
+
+    What a word tells for all categories is one number, a field of bits for each: adding up words
+    is adding numbers.
+    """
 
     def __init__(self, counts: Counts) -> None:
         everything = sum(counts.answers.values())
         self._categories = list(counts.answers)
+        self._hard = [
+            place
+            for place, category in enumerate(self._categories)
+            if CATEGORIES[category].disposition == "hard"
+        ]
         answers = list(counts.answers.values())
-        self._before = [math.log(count / everything) / 2 for count in answers]
-        # A word that no answer of a category had.
-        self._absent = [math.log(_SMOOTHING / (count + _SMOOTHING)) for count in answers]
-        self._words: dict[str, list[tuple[int, float]]] = {}
+        self._before = [_steps(math.log(count / everything) / 2) for count in answers]
+        # What a word tells against a category none of whose answers had it.
+        self._absent = [_steps(math.log(_SMOOTHING / (count + _SMOOTHING))) for count in answers]
+        self._without_any: dict[int, list[int]] = {}
+        self._words: dict[str, int] = {}
         for word, found in counts.words.items():
             share = sum(count for _, count in found) / everything
-            self._words[word] = [
-                (place, math.log((count / share + _SMOOTHING) / _SMOOTHING))
+            self._words[word] = sum(
+                _steps(math.log(count / share / _SMOOTHING + 1)) << place * _FIELD
                 for place, count in found
-            ]
+            )
 
-    def likely(self, words: list[str], enough: float) -> tuple[str, list[str]] | None:
-        """The likely category, and the words, those first that tell most for it."""
-        known = [word for word in dict.fromkeys(words) if word in self._words]
-        if sum(word.isalpha() for word in known) < _FEWEST:
+    def likely(self, folded: bytes, *, surer: bool = False) -> Likely | None:
+        """What the text ``folded`` (see ``matcher.fold``) most likely says.
+
+        None where nothing is likely enough (``surer``: much likelier than all else), and where that
+        would be hard or says nothing.
+        """
+        found = self._weigh(folded, _FEWEST)
+        if found is None or found.share < (_SURER if surer else _LIKELY):
             return None
-        sums = [
-            before + len(known) * absent
-            for before, absent in zip(self._before, self._absent, strict=True)
-        ]
-        for word in known:
-            for place, weight in self._words[word]:
-                sums[place] += weight
-        # Words that follow each other don't tell independently of each other.
-        spread = math.sqrt(len(known))
+        category = self._categories[found.place]
+        return None if category in _NEVER else Likely(category, self._telling(found, folded))
+
+    def rather(self, folded: bytes) -> Likely | None:
+        """What ``folded`` says rather than that an address is dead; None where it may say that."""
+        found = self._weigh(folded, _MORE) if folded.count(b" ") >= _LONG else None
+        if found is None or found.hard >= _EXCLUDED:
+            return None
+        category = self._categories[found.place] if found.share >= _LIKELY else "undetermined"
+        return Likely(category, self._telling(found, folded))
+
+    def _weigh(self, folded: bytes, fewest: int) -> _Found | None:
+        """What the words of ``folded`` tell; None where too few are known."""
+        weights = self._words
+        words = _words(folded.decode("utf-8", "ignore"))
+        known = [word for word in dict.fromkeys(words) if word in weights][:_MOST]
+        if sum([word[0].isalpha() for word in known]) < fewest:
+            return None
+        count = len(known)
+        told = self._fields(sum([weights[word] for word in known]))
+        sums = list(map(add, self._without(count), told))
         highest = max(sums)
-        if 1 / sum(math.exp((one - highest) / spread) for one in sums) < enough:
-            return None
-        best = sums.index(highest)
-        category = self._categories[best]
-        if category == "undetermined" or CATEGORIES[category].disposition == "hard":
-            return None
-        known.sort(key=lambda word: dict(self._words[word]).get(best, 0.0), reverse=True)
-        return category, known
+        # Words that follow each other don't tell independently of each other.
+        spread = math.sqrt(count) * _STEPS
+        shares = [math.exp((one - highest) / spread) for one in sums]
+        whole = sum(shares)
+        hard = sum([shares[place] for place in self._hard])
+        return _Found(sums.index(highest), 1 / whole, hard / whole, known)
+
+    def _without(self, count: int) -> list[int]:
+        """What is told for each category by so many words that none of its answers had."""
+        known = self._without_any.get(count)
+        if known is None:
+            known = [
+                before + count * absent
+                for before, absent in zip(self._before, self._absent, strict=True)
+            ]
+            self._without_any[count] = known
+        return known
+
+    def _fields(self, told: int) -> tuple[int, ...]:
+        """What is told for each category."""
+        count = len(self._categories)
+        return struct.unpack(f"<{count}H", told.to_bytes(count * _FIELD // 8, "little"))
+
+    def _telling(self, found: _Found, folded: bytes) -> str | None:
+        """What stands in ``folded`` that tells most for what was found."""
+        text = folded.decode("utf-8", "ignore")
+
+        below = found.place * _FIELD
+
+        def tells(word: str) -> int:
+            return self._words[word] >> below & _STEEPEST
+
+        return max([word for word in found.words if word in text], key=tells, default=None)
 
 
 @lru_cache(1)
-def _weights() -> _Weights:
-    file = resources.files("goodstanding.bounces").joinpath("rules", "likeness.json")
-    return _Weights(msgspec.json.decode(file.read_bytes(), type=Counts))
+def likeness() -> Likeness:
+    """What the package has learnt."""
+    file = rules_folder().joinpath("likeness.json")
+    return Likeness(msgspec.json.decode(file.read_bytes(), type=Counts))

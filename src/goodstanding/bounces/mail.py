@@ -15,7 +15,14 @@ from goodstanding.bounces import (
     providers,
     text,
 )
-from goodstanding.bounces.classify import Heard, Verdict, classify, hear
+from goodstanding.bounces.classify import (
+    SAID_BEFORE,
+    Heard,
+    Verdict,
+    classify,
+    hear,
+    said_before,
+)
 from goodstanding.bounces.guard import guard
 from goodstanding.bounces.matcher import fold
 from goodstanding.bounces.mbox import mails
@@ -23,7 +30,7 @@ from goodstanding.bounces.mime import parse
 from goodstanding.bounces.phases import Phases, phases
 from goodstanding.bounces.quoting import host_of, own_words, paragraph, quoted
 from goodstanding.bounces.reply import Codes, codes, is_answer, is_generic, take_apart
-from goodstanding.bounces.report import Kind, Other, Reading, Report
+from goodstanding.bounces.report import Kind, Reading, Report
 from goodstanding.bounces.said import Said
 from goodstanding.bounces.signals import Signals, signals
 from goodstanding.bounces.view import View, view
@@ -32,8 +39,8 @@ _UNSUBSCRIBE_TO: Final = re.compile(
     r"(?:^|[<\s,+=_.-])(?:un-?subscribe|opt-?out|leave|remove)[+=_.@-]", re.IGNORECASE
 )
 _CLEAR: Final = 2  # the weight from which on a notice of failure is rather one of another kind
-_SAID_BEFORE: Final = "said before the recipient"
 _AGGREGATE: Final = re.compile(r"\s*report[ -]domain:", re.IGNORECASE)
+_FORENSIC: Final = re.compile(r"\s*dmarc (?:forensic|failure) report\b", re.IGNORECASE)
 
 
 def read(message: bytes, *, explain: bool = False) -> list[Report]:
@@ -75,7 +82,7 @@ def _by_signals(seen: View, explain: bool) -> list[Report]:
     """What a mail without any part for machines is, by the words of people's language."""
     subject = text.header(seen.first("subject"))
     heard = signals(seen, subject)
-    if heard.enough("bounce"):
+    if heard.enough("bounce") and not heard.rather("challenge", "bounce"):
         found = _told(seen)
         if not found and (wrapped := _wrapped(seen, explain)):
             return wrapped
@@ -85,17 +92,23 @@ def _by_signals(seen: View, explain: bool) -> list[Report]:
                 said.kind = _kind(heard)
         if found:
             return _classified(found, explain)
+    if _is_about_authentication(seen, subject):
+        return [Report(kind="authentication_report", feedback_type="auth-failure")]
     if _asks_to_leave(seen, heard):
         return [_about_sender(seen, "unsubscribe_request", feedback_type="opt-out")]
     if heard.enough("challenge"):
         return [_about_sender(seen, "challenge")]
     if heard.enough("auto_reply"):
         return [_about_sender(seen, "auto_reply")]
-    if _AGGREGATE.match(subject) and any(
-        "zip" in one.content_type for one in seen.root.children or [seen.root]
-    ):
-        return [Report(kind="authentication_report", feedback_type="auth-failure")]
     return []
+
+
+def _is_about_authentication(seen: View, subject: str) -> bool:
+    """Whether it is an aggregate report (RFC 7489), or one of a failure that is told in prose."""
+    parts = seen.root.children or [seen.root]
+    if _AGGREGATE.match(subject):
+        return any("zip" in one.content_type for one in parts)
+    return _FORENSIC.match(subject) is not None and "report" in seen.root.content_type
 
 
 def read_again(
@@ -116,7 +129,7 @@ def read_again(
     """
     if words is not None and words.encode() not in fold(kept):
         return None
-    if rule == _SAID_BEFORE and phases(kept)[0] is None:
+    if rule == SAID_BEFORE and phases(kept)[0] is None:
         return None
     said = Said(kind=kind, text=kept, status=status, code=code, host=provider, recipient=recipient)
     return _report(said, _Looks(shared=False))
@@ -205,7 +218,7 @@ def _report(said: Said, looks: _Looks, *, explain: bool = False) -> Report:
         verdict = _verdict(
             said, texts, answer.text, status, code, looks, alone=bool(heard), explain=explain
         )
-    if heard and verdict and verdict.rule != _SAID_BEFORE and verdict.rests_on(answer.text):
+    if heard and verdict and verdict.rule != SAID_BEFORE and verdict.rests_on(answer.text):
         words = answer.text
     else:
         words = whole.text or " ".join(" ".join(said.context[:1]).split())
@@ -277,11 +290,7 @@ def _verdict(
     told = [looks.phases(text) for text in (said.text, *said.context)]
     for category, _ in told:
         if category is not None:
-            # Whatever the words say, they are not about somebody who was not named yet.
-            others = verdict.others
-            if explain and verdict.rule:
-                others = (Other(verdict.rule, verdict.category, verdict.words), *others)
-            return Verdict(category, "block", _SAID_BEFORE, verdict.words, verdict.provider, others)
+            return said_before(verdict, category, explain=explain)
     if verdict.provider is not None and any(after_data for _, after_data in told):
         # A provider that refuses a recipient only then has accepted them before.
         return decide([f"{answer} (after end of data)"])

@@ -121,10 +121,21 @@ def _compiled(book: Rulebook) -> Matcher:
 _lock = threading.Lock()
 
 
+class _Latest:
+    """The matcher asked for last."""
+
+    of: tuple[Rulebook, Matcher] | None = None
+
+
 def matcher() -> Matcher:
     """The matcher of the rules in force and of the providers, compiled at first use."""
+    book, latest = rulebook(), _Latest.of
+    if latest is not None and latest[0] is book:
+        return latest[1]
     with _lock:
-        return _compiled(rulebook())
+        made = _compiled(book)
+    _Latest.of = book, made
+    return made
 
 
 def signal_matcher(where: Where) -> Matcher:

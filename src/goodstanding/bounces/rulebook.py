@@ -49,6 +49,11 @@ class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
         """What outranks what: a provider's own meaning, the priority, then a rule of one's own."""
         return bool(self.provider), self.priority, isinstance(self, OwnRule)
 
+    @cached_property
+    def is_bound(self) -> bool:
+        """Whether it holds only for some providers or codes."""
+        return bool(self.provider or self.status or self.code)
+
 
 class OwnRule(Rule, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """A rule of the user's own: at the same priority it outranks those of the package."""
@@ -123,16 +128,17 @@ class Rulebook(msgspec.Struct, frozen=True, eq=False):
     version: str
 
 
-_OTHER: Final = {"providers.toml", "signals.toml", "codes.toml", "forms.toml"}
+_OTHER: Final = {"providers.toml", "signals.toml", "codes.toml", "forms.toml", "likeness.json"}
 
 
-def _folder() -> Traversable:
+def rules_folder() -> Traversable:
+    """Where the package's rules lie."""
     return resources.files("goodstanding.bounces").joinpath("rules")
 
 
 def _files() -> list[Traversable]:
     return sorted(
-        (file for file in _folder().iterdir() if file.name.endswith(".toml")),
+        (file for file in rules_folder().iterdir() if file.name.endswith((".toml", ".json"))),
         key=lambda file: file.name,
     )
 
@@ -154,7 +160,7 @@ def package_rules() -> Rulebook:
             if rules.setdefault(rule.name, rule) is not rule:
                 raise ValueError(f"{file.name}: a second rule named {rule.name}")
             files[rule.name] = file.name
-    folder = _folder()
+    folder = rules_folder()
     providers = msgspec.toml.decode(
         folder.joinpath("providers.toml").read_bytes(), type=_ProviderFile
     )

@@ -6,7 +6,8 @@ import re
 from typing import Final
 
 from goodstanding.bounces import providers
-from goodstanding.bounces.classify import classify
+from goodstanding.bounces.classify import classify, said_before
+from goodstanding.bounces.phases import phases
 from goodstanding.bounces.quoting import own_words, quoted
 from goodstanding.bounces.reply import Reply, is_answer, take_apart
 from goodstanding.bounces.report import Kind, Report
@@ -47,6 +48,10 @@ def read_reply(text: str, provider: str | None = None, *, explain: bool = False)
         alone=bool(own),
         explain=explain,
     )
+    if verdict.disposition == "hard" or verdict.category == "undetermined":
+        before, _ = phases(text)
+        if before is not None:
+            verdict = said_before(verdict, before, explain=explain)
     if own and verdict.rests_on(answer.text):
         said = answer.text[:SAID] or None
     return Report(

@@ -29,6 +29,7 @@ _ANSWER: Final = re.compile(
     r"(?:[45]\.\d{1,3}\.\d{1,3}\b|[A-Za-z<#])"
 )
 _REPLY: Final = re.compile(r"\s*(?:re|aw|sv|antw)\s*:", re.IGNORECASE)
+_TICKET: Final = re.compile(r"\[[^\]]{0,80}#\s?\d{2,20}\]")
 
 
 class Signals(msgspec.Struct):
@@ -39,6 +40,10 @@ class Signals(msgspec.Struct):
     def enough(self, kind: str) -> bool:
         """Whether the mail is of this ``kind``."""
         return self.weights.get(kind, 0) >= ENOUGH
+
+    def rather(self, kind: str, other: str) -> bool:
+        """Whether the mail is of this ``kind`` at least as clearly as of the ``other``."""
+        return self.enough(kind) and self.weights[kind] >= self.weights.get(other, 0)
 
 
 def signals(seen: View, subject: str) -> Signals:
@@ -54,8 +59,12 @@ def signals(seen: View, subject: str) -> Signals:
     if not (named or automatic or seen.first("x-failed-recipients")):
         # A person who writes about a bounce.
         weights["bounce"] = weights["delayed"] = 0
-    if not daemon and "list-manager" not in named and not _proves(seen, said):
-        # A machine of another trade, whose goods come back too.
+    if (
+        not daemon
+        and "list-manager" not in named
+        and (not _proves(seen, said) or _TICKET.search(subject))
+    ):
+        # A machine of another trade, whose goods come back too; or a desk that quotes a bounce.
         weights["bounce"] = min(weights["bounce"], ENOUGH - 1)
     if _replies_by_itself(seen):
         weights["auto_reply"] = weights.get("auto_reply", 0) + ENOUGH
@@ -115,6 +124,8 @@ def _automatic(seen: View) -> bool:
     """Whether a machine wrote the mail (RFC 3834 section 5; a null reverse-path, RFC 5321)."""
     submitted = seen.first("auto-submitted").strip().lower()
     if submitted and not submitted.startswith("no"):
+        return True
+    if seen.first("precedence").strip().lower() == "junk":
         return True
     return seen.first("return-path").strip() == "<>" or "report" in seen.root.content_type
 

@@ -130,7 +130,7 @@ def addresses(text: str, limit: int = 50) -> list[str]:
 
 def clean_address(text: str) -> str | None:
     """One address without its brackets and trailing punctuation, or None where it is none."""
-    text = text.strip().strip("<>").rstrip(".,;:!?'\"").removeprefix("mailto:")
+    text = text.strip().lstrip("`").strip("<>").rstrip(".,;:!?'\"").removeprefix("mailto:")
     local, at, domain = text.rpartition("@")
     if domain and not domain.isascii() and (ascii_domain := _ASCII_DOMAIN.match(domain)):
         # Languages without spaces run on behind the address.
