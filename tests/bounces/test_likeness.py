@@ -57,8 +57,8 @@ def test_it_seldom_overrules_what_is_hard(apart: list[tuple[str, str, Likeness]]
     hard = [found for was_hard, found in overruled if was_hard]
     other = [found for was_hard, found in overruled if not was_hard]
     # The known answers are full of those that were made to come near a hard one, and of odd ones.
-    assert sum(hard) / len(hard) < 0.05
-    assert sum(other) / len(other) > 0.6
+    assert sum(hard) / len(hard) < 0.03
+    assert sum(other) / len(other) > 0.4
 
 
 @given(st.lists(st.sampled_from(sorted(" ".join(text for text, _ in KNOWN).split())), max_size=40))

@@ -28,7 +28,11 @@ NAMED = re.compile(
 
 
 def replies(teller: dict[str, Any], recipient: str) -> Iterator[tuple[str, str, Report]]:
-    """Each final answer about the recipient, who gave it, and how it reads by itself."""
+    """Final answers about the recipient, who gave each, and how it reads by itself.
+
+    Of those in which the same words decide, one.
+    """
+    decided: set[tuple[str | None, str | None, str | None]] = set()
     for one in REPLIES:
         provider = one.get("provider")
         if provider and HOST.search(teller.get("told", "") + teller["text"]) is None:
@@ -37,7 +41,9 @@ def replies(teller: dict[str, Any], recipient: str) -> Iterator[tuple[str, str, 
             continue  # told by somebody already
         reply = NAMED.sub(recipient, " ".join(one["text"].split()))
         alone = read_reply(reply, provider)
-        if alone.kind == "bounce" and re.match(r"5\d\d", reply):
+        by = (alone.rule, alone.words, provider)
+        if alone.kind == "bounce" and re.match(r"5\d\d", reply) and by not in decided:
+            decided.add(by)
             yield reply, f"mx.{provider}" if provider else "mx.example.org", alone
 
 

@@ -91,7 +91,7 @@ def _words(text: str) -> list[str]:
     An address, a link and an IP address are each one word, whatever they are; what is folded has no
     capitals of its own.
     """
-    text = text[:_SEEN]
+    text = text[:_SEEN].partition(" (in reply to ")[0]  # what Postfix adds
     if "@" in text or "://" in text:
         text = " ".join(
             ["AT" if "@" in one else "LINK" if "://" in one else one for one in text.split(" ")]
@@ -201,7 +201,6 @@ class Likeness:
     def _telling(self, found: _Found, folded: bytes) -> str | None:
         """What stands in ``folded`` that tells most for what was found."""
         text = folded.decode("utf-8", "ignore")
-
         below = found.place * _FIELD
 
         def tells(word: str) -> int:
