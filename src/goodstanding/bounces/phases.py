@@ -24,8 +24,9 @@ _BEFORE_RECIPIENT: Final = {
 # One of these stands in each of those phrases, or before it: qmail "connected to HOST but …".
 _IN_PHASES: Final = ("after", "reply", "connected", "refused")
 _NEAR: Final = 100  # of their places are looked at
-_TO_MAIL: Final = re.compile(r">>> mail from[^\n]*\n<<< 5")
-_TO_RCPT: Final = re.compile(r">>> rcpt to[^\n]*\n<<< [45]")
+# Bounded: a line may hold nothing but such commands.
+_TO_MAIL: Final = re.compile(r">>> mail from[^\n]{0,500}\n<<< 5")
+_TO_RCPT: Final = re.compile(r">>> rcpt to[^\n]{0,500}\n<<< [45]")
 
 Phases = tuple[str | None, bool]
 """The category of what was refused before a recipient was named, and whether data had ended."""
