@@ -61,6 +61,11 @@ _ALONE: Final = re.compile(
 _SERVICE: Final = re.compile(
     r"[^\s@]*[-._+](?:ctl|request|help|owner|admin|(?:un)?subscribe)@", re.IGNORECASE
 )
+# Even where that is an address to which one may write for help.
+_MEANT: Final = re.compile(
+    rf"(?:your (?:message|mail|e-?mail)|deliver(?:ed|ing|y)?) to\s{{1,9}}[\"'<]?({ADDRESS})",
+    re.IGNORECASE,
+)
 _NOBODY: Final = re.compile(
     r"(?:postmaster|mailer-daemon|abuse|support|help|no-?reply)@", re.IGNORECASE
 )
@@ -238,7 +243,12 @@ def _in_sentences(notice: str, own: set[str]) -> list[str]:
     found = [address for one in _SENTENCE.findall(spoken) if (address := clean_address(one))]
     if found:
         alone = [address for one in _ALONE.findall(spoken) if (address := clean_address(one))]
-        return _others(found, own) or _others(alone, own)
+        meant = [address for one in _MEANT.findall(spoken) if (address := clean_address(one))]
+        return (
+            _others(found, own)
+            or _others(alone, own)
+            or [address for address in dict.fromkeys(meant) if address.lower() not in own]
+        )
     return _others(addresses(spoken), own)
 
 
