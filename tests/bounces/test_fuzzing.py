@@ -20,6 +20,7 @@ from tests.bounces import damaging, fuzzing
 ROOT = Path(__file__).parents[2]
 
 A_MEGABYTE = 2000
+TRIES = 3
 """How many ordinary mails the standard library parses while a megabyte may be read: some 60 ms."""
 
 
@@ -158,8 +159,13 @@ def grows_evenly(
 ) -> None:
     """A megabyte takes at most twelve times what a quarter takes, and not long."""
     quarter, whole = shape(256 * 1024), shape(1024 * 1024)
-    little = min(fuzzing.taken(lambda: do(quarter)) for _ in range(3))
-    much = min(fuzzing.taken(lambda: do(whole)) for _ in range(3))
+    for _ in range(TRIES):
+        little = min(fuzzing.taken(lambda: do(quarter)) for _ in range(3))
+        much = min(fuzzing.taken(lambda: do(whole)) for _ in range(3))
+        if much <= 12 * max(little, ordinary) and much <= A_MEGABYTE * ordinary:
+            return
+        # What else the machine does may have come between.
+        ordinary = fuzzing.yardstick()
     assert much <= 12 * max(little, ordinary)
     assert much <= A_MEGABYTE * ordinary, f"{much * 1000:.0f} ms a megabyte"
 

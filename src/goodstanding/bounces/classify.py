@@ -10,7 +10,7 @@ from typing import Final
 import msgspec
 
 from goodstanding.bounces import providers
-from goodstanding.bounces.likeness import likeness
+from goodstanding.bounces.likeness import Weighed, likeness, says_enough
 from goodstanding.bounces.matcher import Hit, fold, matcher, words
 from goodstanding.bounces.reply import is_generic
 from goodstanding.bounces.report import Other
@@ -94,8 +94,8 @@ def classify(
     not outrank a code that says more. A delay (``delayed``) without a reason is that of time.
     With ``alone`` the first text is what the server said, and enough where any rule knows its
     words; of what others say about it a vague word counts for nothing. A reply (``is_reply``) that
-    no rule knows well is what it is most like, and what only one rule takes for hard must not be
-    like all else. With ``explain`` the verdict says what else was in
+    no rule knows well is what it is most like, and what only one rule takes for hard, and nobody
+    known has said, must not be like all else. With ``explain`` the verdict says what else was in
     the running. ``hear`` is another where texts come again.
     """
     provider = provider or providers.by_host(host)
@@ -114,16 +114,20 @@ def classify(
     provider = provider or providers.by_recipient(recipient) or providers.by_host(reporter)
     if provider is not None:
         ranked += _by_provider(provider, status, code)
+    like: Weighed | None = None
     if is_reply and _is_vague(ranked):
-        ranked += _by_likeness(first, ranked)
+        like = likeness().weigh(first)
+        ranked += _by_likeness(like, ranked)
     if not ranked:
         category = "timed_out" if delayed else "undetermined"
         return Verdict(category, CATEGORIES[category].disposition, None, None, provider)
     if len(ranked) > 1:
         ranked.sort(key=_rank, reverse=True)
     best = _given_up(ranked, status, delayed=delayed) or _longest(ranked)
-    if is_reply and _stands_alone(best, ranked) and (like := likeness().rather(first)):
-        best = _Candidate(best.rank, LIKENESS, like.category, like=like.words)
+    if is_reply and provider is None and says_enough(first) and _stands_alone(best, ranked):
+        like = like or likeness().weigh(first)
+        if like is not None and (rather := like.rather()) is not None:
+            best = _Candidate(best.rank, LIKENESS, rather, like=like.words)
     others = _others(ranked, best) if explain else ()
     return Verdict(
         best.category, _disposition(best, ranked), best.name, best.words, provider, others
@@ -147,12 +151,19 @@ _rank: Final = attrgetter("rank")
 def _is_vague(ranked: list[_Candidate]) -> bool:
     """Whether all that is said is less than what likeness says.
 
-    A rule of the user's own says what they meant, and many an enhanced status code is clear.
+    A rule of the user's own says what they meant, and many an enhanced status code is clear. Of a
+    vague word for a dead address nothing but that is asked (see ``rather``).
     """
     for one in ranked:
-        if one.rank > _LIKELY or one.rank[2] or (one.hit is None and one.rank[1] >= _VAGUE):
+        if one.rank > _LIKELY or one.rank[2]:
+            return False
+        if one.rank[1] >= _VAGUE if one.hit is None else _is_hard(one):
             return False
     return True
+
+
+def _is_hard(one: _Candidate) -> bool:
+    return CATEGORIES[one.category].disposition == "hard"
 
 
 def _longest(ranked: list[_Candidate]) -> _Candidate:
@@ -280,17 +291,17 @@ def _stands_alone(best: _Candidate, ranked: list[_Candidate]) -> bool:
     category = CATEGORIES[best.category]
     if category.disposition != "hard" or category.channel == "sms" or best.rank[0] or best.rank[2]:
         return False
-    return not any(
-        one.name != best.name and CATEGORIES[one.category].disposition == "hard" for one in ranked
-    )
+    return not any(one.name != best.name and _is_hard(one) for one in ranked)
 
 
-def _by_likeness(folded: bytes, vague: list[_Candidate]) -> list[_Candidate]:
+def _by_likeness(like: Weighed | None, vague: list[_Candidate]) -> list[_Candidate]:
     """What the text is like, where that is another category than what is said vaguely."""
-    like = likeness().likely(folded, surer=any(one.hit for one in vague))
-    if like is None or (vague and max(vague, key=_rank).category == like.category):
+    category = like.likely(surer=any(one.hit for one in vague)) if like else None
+    if like is None or category is None:
         return []
-    return [_Candidate(_LIKELY, LIKENESS, like.category, like=like.words)]
+    if vague and max(vague, key=_rank).category == category:
+        return []
+    return [_Candidate(_LIKELY, LIKENESS, category, like=like.words)]
 
 
 def _disposition(best: _Candidate, ranked: list[_Candidate]) -> Disposition:

@@ -35,7 +35,7 @@ _STEEPEST: Final = 255
 _FIELD: Final = 16  # bits
 _MOST: Final = 256  # words that are added up: what they tell stays within its field
 _SEEN: Final = 600  # characters of a text that are looked at
-_LONG: Final = 7  # blanks in a text that says enough to overrule a rule
+_LONG: Final = 9  # blanks in a text that says enough to overrule a rule
 
 # What likeness never says.
 _NEVER: Final = {"undetermined"} | {
@@ -59,13 +59,6 @@ class Counts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     words: dict[str, list[tuple[int, int]]]
 
 
-class Likely(NamedTuple):
-    """A category, and what stood in the text that tells most for it."""
-
-    category: str
-    words: str | None
-
-
 def learn(known: Iterable[tuple[str, str]]) -> Counts:
     """The counts of ``known`` answers, each with its category."""
     answers: Counter[str] = Counter()
@@ -80,7 +73,7 @@ def learn(known: Iterable[tuple[str, str]]) -> Counts:
         words={
             word: sorted((places[category], count) for category, count in found.items())
             for word, found in sorted(words.items())
-            if found.total() >= _TWICE
+            if found.total() >= _TWICE and (" " not in word or len(found) <= found.total() // 2)
         },
     )
 
@@ -107,13 +100,38 @@ def _steps(logarithm: float) -> int:
     return min(_STEEPEST, round(logarithm * _STEPS))
 
 
-class _Found(NamedTuple):
-    """The likeliest category's place, its share of all that is likely, and that of what is hard."""
+class Weighed(NamedTuple):
+    """The likeliest category, its share of all that is likely and that of all that is hard.
 
-    place: int
+    ``much``: whether so much is known that a rule may be overruled. ``words``: what stood in the
+    text that tells most for the category.
+    """
+
+    category: str
     share: float
     hard: float
-    words: list[str]
+    much: bool
+    words: str | None
+
+    def likely(self, *, surer: bool = False) -> str | None:
+        """The category, where it is likely enough (``surer``: much likelier than all else).
+
+        None where that would be hard or says nothing.
+        """
+        if self.share < (_SURER if surer else _LIKELY) or self.category in _NEVER:
+            return None
+        return self.category
+
+    def rather(self) -> str | None:
+        """What was meant rather than that an address is dead; None where that may be meant."""
+        if not self.much or self.hard >= _EXCLUDED:
+            return None
+        return self.category if self.share >= _LIKELY else "undetermined"
+
+
+def says_enough(folded: bytes) -> bool:
+    """Whether a text is long enough for a rule to be overruled."""
+    return folded.count(b" ") >= _LONG
 
 
 class Likeness:
@@ -144,32 +162,13 @@ class Likeness:
                 for place, count in found
             )
 
-    def likely(self, folded: bytes, *, surer: bool = False) -> Likely | None:
-        """What the text ``folded`` (see ``matcher.fold``) most likely says.
-
-        None where nothing is likely enough (``surer``: much likelier than all else), and where that
-        would be hard or says nothing.
-        """
-        found = self._weigh(folded, _FEWEST)
-        if found is None or found.share < (_SURER if surer else _LIKELY):
-            return None
-        category = self._categories[found.place]
-        return None if category in _NEVER else Likely(category, self._telling(found, folded))
-
-    def rather(self, folded: bytes) -> Likely | None:
-        """What ``folded`` says rather than that an address is dead; None where it may say that."""
-        found = self._weigh(folded, _MORE) if folded.count(b" ") >= _LONG else None
-        if found is None or found.hard >= _EXCLUDED:
-            return None
-        category = self._categories[found.place] if found.share >= _LIKELY else "undetermined"
-        return Likely(category, self._telling(found, folded))
-
-    def _weigh(self, folded: bytes, fewest: int) -> _Found | None:
-        """What the words of ``folded`` tell; None where too few are known."""
+    def weigh(self, folded: bytes) -> Weighed | None:
+        """What the text ``folded`` (see ``matcher.fold``) is like; None where little is known."""
         weights = self._words
         words = _words(folded.decode("utf-8", "ignore"))
         known = [word for word in dict.fromkeys(words) if word in weights][:_MOST]
-        if sum([word[0].isalpha() for word in known]) < fewest:
+        said = sum([word[0].isalpha() for word in known])
+        if said < _FEWEST:
             return None
         count = len(known)
         told = self._fields(sum([weights[word] for word in known]))
@@ -180,7 +179,14 @@ class Likeness:
         shares = [math.exp((one - highest) / spread) for one in sums]
         whole = sum(shares)
         hard = sum([shares[place] for place in self._hard])
-        return _Found(sums.index(highest), 1 / whole, hard / whole, known)
+        place = sums.index(highest)
+        return Weighed(
+            category=self._categories[place],
+            share=1 / whole,
+            hard=hard / whole,
+            much=said >= _MORE,
+            words=self._telling(known, place, folded),
+        )
 
     def _without(self, count: int) -> list[int]:
         """What is told for each category by so many words that none of its answers had."""
@@ -198,15 +204,12 @@ class Likeness:
         count = len(self._categories)
         return struct.unpack(f"<{count}H", told.to_bytes(count * _FIELD // 8, "little"))
 
-    def _telling(self, found: _Found, folded: bytes) -> str | None:
-        """What stands in ``folded`` that tells most for what was found."""
-        text = folded.decode("utf-8", "ignore")
-        below = found.place * _FIELD
-
-        def tells(word: str) -> int:
-            return self._words[word] >> below & _STEEPEST
-
-        return max([word for word in found.words if word in text], key=tells, default=None)
+    def _telling(self, known: list[str], place: int, folded: bytes) -> str | None:
+        """What stands in ``folded`` that tells most for a category."""
+        below = place * _FIELD
+        told = [(self._words[word] >> below & _STEEPEST, word) for word in known]
+        told.sort(reverse=True)
+        return next((word for _, word in told if word.encode() in folded), None)
 
 
 @lru_cache(1)
