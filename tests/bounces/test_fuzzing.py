@@ -20,8 +20,8 @@ from tests.bounces import damaging, fuzzing
 ROOT = Path(__file__).parents[2]
 
 A_MEGABYTE = 2000
-TRIES = 3
 """How many ordinary mails the standard library parses while a megabyte may be read: some 60 ms."""
+TRIES = 3
 
 
 def damaged(cases: int, seed: int) -> None:
