@@ -7,6 +7,7 @@ import random
 import re
 import textwrap
 import tomllib
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -26,13 +27,16 @@ NAMED = re.compile(
     r"|(?<=<)[\w.+-]+@[\w.-]+\w(?=>)"
 )
 
+OF_A_RULE = 20  # answers that are told
+
 
 def replies(teller: dict[str, Any], recipient: str) -> Iterator[tuple[str, str, Report]]:
     """Final answers about the recipient, who gave each, and how it reads by itself.
 
-    Of those in which the same words decide, one.
+    Of those in which the same words decide, one; of one rule some.
     """
     decided: set[tuple[str | None, str | None, str | None]] = set()
+    of_rule: Counter[str | None] = Counter()
     for one in REPLIES:
         provider = one.get("provider")
         if provider and HOST.search(teller.get("told", "") + teller["text"]) is None:
@@ -42,8 +46,11 @@ def replies(teller: dict[str, Any], recipient: str) -> Iterator[tuple[str, str, 
         reply = NAMED.sub(recipient, " ".join(one["text"].split()))
         alone = read_reply(reply, provider)
         by = (alone.rule, alone.words, provider)
-        if alone.kind == "bounce" and re.match(r"5\d\d", reply) and by not in decided:
-            decided.add(by)
+        if alone.kind != "bounce" or not re.match(r"5\d\d", reply) or by in decided:
+            continue
+        decided.add(by)
+        of_rule[alone.rule] += 1
+        if of_rule[alone.rule] <= OF_A_RULE:
             yield reply, f"mx.{provider}" if provider else "mx.example.org", alone
 
 
