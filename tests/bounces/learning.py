@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -16,10 +15,9 @@ from goodstanding.bounces import likeness
 from goodstanding.bounces.likeness import Counts
 from goodstanding.bounces.rulebook import package_rules
 from goodstanding.core.categories import CATEGORIES
-from tests.bounces.test_replies import REPLIES
+from tests.bounces.test_replies import REPLIES, WORDINGS
 
 FILE: Final = Path(likeness.__file__).parent / "rules" / "likeness.json"
-_WORDINGS: Final = Path(__file__).with_name("wordings.toml")
 
 
 def known() -> list[tuple[str, str]]:
@@ -34,7 +32,7 @@ def _all() -> Iterator[tuple[str, str]]:
                 yield text, rule.category
     for reply in REPLIES:
         yield reply["text"], reply["category"]
-    for said in tomllib.loads(_WORDINGS.read_text(encoding="utf-8"))["said"]:
+    for said in WORDINGS:
         for text in said["texts"]:
             yield text, said["category"]
 

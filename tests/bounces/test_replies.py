@@ -20,6 +20,7 @@ REPLIES = [
     )
     for reply in tomllib.loads((HERE / file).read_text())["reply"]
 ]
+WORDINGS = tomllib.loads((HERE / "wordings.toml").read_text())["said"]
 
 
 @pytest.mark.parametrize("reply", REPLIES, ids=lambda reply: reply["text"][:60])
@@ -87,11 +88,7 @@ def test_what_is_kept_of_a_reply_is_bounded() -> None:
 
 @pytest.mark.parametrize(
     ("text", "provider", "category"),
-    [
-        (text, said.get("provider"), said["category"])
-        for said in tomllib.loads((HERE / "wordings.toml").read_text())["said"]
-        for text in said["texts"]
-    ],
+    [(text, said.get("provider"), said["category"]) for said in WORDINGS for text in said["texts"]],
 )
 def test_wording(text: str, provider: str | None, category: str) -> None:
     assert read_reply(text, provider).category == category

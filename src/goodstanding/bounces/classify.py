@@ -115,8 +115,7 @@ def classify(
     if provider is not None:
         ranked += _by_provider(provider, status, code)
     like: Weighed | None = None
-    if is_reply and _is_vague(ranked):
-        like = likeness().weigh(first)
+    if is_reply and _is_vague(ranked) and (like := likeness().weigh(first)):
         ranked += _by_likeness(like, ranked)
     if not ranked:
         category = "timed_out" if delayed else "undetermined"
@@ -190,10 +189,7 @@ def _of_reporter(
         one
         for one in found
         if one.rank[1] >= _CLEAR
-        and (
-            (one.category == "timed_out" and gave_up)
-            or not (understood or CATEGORIES[one.category].disposition == "hard")
-        )
+        and ((one.category == "timed_out" and gave_up) or not (understood or _is_hard(one)))
     ]
 
 
@@ -288,18 +284,16 @@ def _of_code(book: Rulebook, code: str) -> _Candidate | None:
 
 def _stands_alone(best: _Candidate, ranked: list[_Candidate]) -> bool:
     """Whether only one general rule, or only a code, says that the address is dead."""
-    category = CATEGORIES[best.category]
-    if category.disposition != "hard" or category.channel == "sms" or best.rank[0] or best.rank[2]:
+    of_sms = CATEGORIES[best.category].channel == "sms"
+    if not _is_hard(best) or of_sms or best.rank[0] or best.rank[2]:
         return False
     return not any(one.name != best.name and _is_hard(one) for one in ranked)
 
 
-def _by_likeness(like: Weighed | None, vague: list[_Candidate]) -> list[_Candidate]:
+def _by_likeness(like: Weighed, vague: list[_Candidate]) -> list[_Candidate]:
     """What the text is like, where that is another category than what is said vaguely."""
-    category = like.likely(surer=any(one.hit for one in vague)) if like else None
-    if like is None or category is None:
-        return []
-    if vague and max(vague, key=_rank).category == category:
+    category = like.likely(surer=any(one.hit for one in vague))
+    if category is None or (vague and max(vague, key=_rank).category == category):
         return []
     return [_Candidate(_LIKELY, LIKENESS, category, like=like.words)]
 

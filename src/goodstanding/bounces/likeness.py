@@ -14,7 +14,6 @@ from collections import Counter
 from collections.abc import Iterable
 from functools import lru_cache
 from itertools import pairwise
-from operator import add
 from typing import Final, NamedTuple
 
 import msgspec
@@ -153,7 +152,6 @@ class Likeness:
         self._before = [_steps(math.log(count / everything) / 2) for count in answers]
         # What a word tells against a category none of whose answers had it.
         self._absent = [_steps(math.log(_SMOOTHING / (count + _SMOOTHING))) for count in answers]
-        self._without_any: dict[int, list[int]] = {}
         self._words: dict[str, int] = {}
         for word, found in counts.words.items():
             share = sum(count for _, count in found) / everything
@@ -172,7 +170,10 @@ class Likeness:
             return None
         count = len(known)
         told = self._fields(sum([weights[word] for word in known]))
-        sums = list(map(add, self._without(count), told))
+        sums = [
+            before + count * absent + one
+            for before, absent, one in zip(self._before, self._absent, told, strict=True)
+        ]
         highest = max(sums)
         # Words that follow each other don't tell independently of each other.
         spread = math.sqrt(count) * _STEPS
@@ -187,17 +188,6 @@ class Likeness:
             much=said >= _MORE,
             words=self._telling(known, place, folded),
         )
-
-    def _without(self, count: int) -> list[int]:
-        """What is told for each category by so many words that none of its answers had."""
-        known = self._without_any.get(count)
-        if known is None:
-            known = [
-                before + count * absent
-                for before, absent in zip(self._before, self._absent, strict=True)
-            ]
-            self._without_any[count] = known
-        return known
 
     def _fields(self, told: int) -> tuple[int, ...]:
         """What is told for each category."""

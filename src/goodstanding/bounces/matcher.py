@@ -105,40 +105,30 @@ class Matcher:
         return found
 
 
+# Held while compiling: a thread that comes second then finds the patterns on disk.
+_lock = threading.Lock()
+
+
 @lru_cache(1)
 def _compiled_signals() -> dict[Where, Matcher]:
     found: dict[Where, list[Signal]] = {}
     for one in package_rules().signals:
         found.setdefault(one.where, []).append(one)
-    return {where: Matcher(signals) for where, signals in found.items()}
+    with _lock:
+        return {where: Matcher(signals) for where, signals in found.items()}
 
 
 @lru_cache(2)
 def _compiled(book: Rulebook) -> Matcher:
-    return Matcher([*book.rules, *book.providers])
-
-
-_lock = threading.Lock()
-
-
-class _Latest:
-    """The matcher asked for last."""
-
-    of: tuple[Rulebook, Matcher] | None = None
+    with _lock:
+        return Matcher([*book.rules, *book.providers])
 
 
 def matcher() -> Matcher:
     """The matcher of the rules in force and of the providers, compiled at first use."""
-    book, latest = rulebook(), _Latest.of
-    if latest is not None and latest[0] is book:
-        return latest[1]
-    with _lock:
-        made = _compiled(book)
-    _Latest.of = book, made
-    return made
+    return _compiled(rulebook())
 
 
 def signal_matcher(where: Where) -> Matcher:
     """The matcher of the package's signals for one place of a mail; all compiled at first use."""
-    with _lock:
-        return _compiled_signals()[where]
+    return _compiled_signals()[where]

@@ -39,8 +39,6 @@ def phases(text: str) -> Phases:
     whether it came after the end of data. Phrases run over the ends of lines.
     """
     low = text.lower()
-    if not any(word in low for word in _IN_PHASES) and ">>> mail" not in low:
-        return None, False
     if flat := _near(low):
         for phase, category in _BEFORE_RECIPIENT.items():
             if phase in flat:

@@ -240,16 +240,18 @@ def _beside_answer(notice: str, own: set[str], recipient: str) -> list[str]:
 def _in_sentences(notice: str, own: set[str]) -> list[str]:
     # No address runs over a line's end.
     spoken = "\n".join([line for line in notice[:8000].split("\n") if "@" in line])
-    found = [address for one in _SENTENCE.findall(spoken) if (address := clean_address(one))]
+    found = _those(_SENTENCE, spoken)
     if found:
-        alone = [address for one in _ALONE.findall(spoken) if (address := clean_address(one))]
-        meant = [address for one in _MEANT.findall(spoken) if (address := clean_address(one))]
         return (
             _others(found, own)
-            or _others(alone, own)
-            or [address for address in dict.fromkeys(meant) if address.lower() not in own]
+            or _others(_those(_ALONE, spoken), own)
+            or _others(_those(_MEANT, spoken), own, helpers=True)
         )
     return _others(addresses(spoken), own)
+
+
+def _those(form: re.Pattern[str], spoken: str) -> list[str]:
+    return [address for one in form.findall(spoken) if (address := clean_address(one))]
 
 
 def _expanded_from(text: str) -> str | None:
@@ -258,10 +260,11 @@ def _expanded_from(text: str) -> str | None:
     return clean_address(found[1]) if found else None
 
 
-def _others(found: list[str], own: set[str]) -> list[str]:
+def _others(found: list[str], own: set[str], *, helpers: bool = False) -> list[str]:
+    """Those who are not one's own, nor, unless ``helpers`` count, somebody to write to for help."""
     kept: dict[str, str] = {}
     for address in found:
-        if address.lower() not in own and not _NOBODY.match(address):
+        if address.lower() not in own and (helpers or not _NOBODY.match(address)):
             kept.setdefault(address.lower(), address)
     return list(kept.values())[:RECIPIENTS]
 
