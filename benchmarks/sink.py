@@ -25,6 +25,7 @@ import msgspec
 import typer
 
 from benchmarks import measuring
+from goodstanding.cli.ports import free_port
 
 _END: Final = b"\r\n.\r\n"
 _ANSWERS: Final = {
@@ -168,9 +169,7 @@ def running(keep: Path | None = None) -> Iterator[Sink]:
 
 @contextlib.contextmanager
 def _postfix() -> Iterator[Sink]:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     # It refuses to run as root.
     user = ["-u", pwd.getpwnam("nobody").pw_name] if os.geteuid() == 0 else []
     process = subprocess.Popen(["smtp-sink", *user, f"127.0.0.1:{port}", "1024"])

@@ -22,7 +22,7 @@ import psycopg
 import pytest
 
 from benchmarks.measuring import children
-from tests.ports import free_port
+from goodstanding.cli.ports import free_port
 
 RECIPIENTS = 150
 COMMAND = [sys.executable, "-m", "goodstanding"]

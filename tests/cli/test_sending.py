@@ -22,8 +22,8 @@ import pytest
 from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import SMTP, Envelope, Session
 
+from goodstanding.cli.ports import free_port
 from tests.cli.conftest import Ran, command
-from tests.ports import free_port
 
 BODY = "Hello {{ first_name }} {{ unsubscribe_url }} {{ postal_address }}\n"
 PEOPLE = 40

@@ -20,6 +20,7 @@ from django.apps import apps
 from django.conf import settings
 
 from goodstanding.cli import parameters
+from goodstanding.cli.ports import free_port
 from goodstanding.core import times
 from goodstanding.ledger.models import Delivery, Mailing
 from goodstanding.ledger.signing import signer
@@ -28,7 +29,6 @@ from goodstanding.mailings.lanes import Lane
 from goodstanding.mailings.models import Content, Course, Lot, Outbox
 from tests.cli.conftest import Ran, Run
 from tests.mailings.audience import contact, opted_in, people, planned, told
-from tests.ports import free_port
 
 pytestmark = pytest.mark.django_db(transaction=True, databases="__all__")
 

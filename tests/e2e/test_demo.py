@@ -8,8 +8,10 @@ from __future__ import annotations
 import csv
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -286,3 +288,24 @@ def test_what_was_left_behind_is_nothing(world: dict[str, Any]) -> None:
     home: Path = world["home"]
     log = (home / "serve.log").read_text()
     assert "Traceback" not in log, log[-2000:]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+def test_where_its_server_ends_the_demonstration_says_what_the_server_said(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    command = [sys.executable, "-m", "goodstanding", "demo", "--home", str(home), "--json"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as showing:
+        end = time.monotonic() + 60
+        while not (home / "serve.log").exists() or "Ctrl-C" not in (home / "serve.log").read_text():
+            assert time.monotonic() < end, "it did not come to that"
+            time.sleep(0.1)
+        tasks = Path(f"/proc/{showing.pid}/task").glob("*/children")
+        begun = [int(pid) for task in tasks for pid in task.read_text().split()]
+        [server] = [
+            p for p in begun if Path(f"/proc/{p}/cmdline").read_bytes().endswith(b"\0serve\0")
+        ]
+        os.kill(server, signal.SIGTERM)
+        assert showing.stderr is not None
+        said = showing.stderr.read()
+    assert showing.returncode == 2
+    assert "did not come to its end. The server said: Web on http://127.0.0.1" in said

@@ -22,8 +22,8 @@ import pytest
 from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import SMTP, Envelope, Session
 
+from goodstanding.cli.ports import free_port
 from goodstanding.core import times
-from tests.ports import free_port
 
 TEXT = """You asked for our news.
 News: {{ confirm_url_news }}

@@ -13,7 +13,6 @@ import os
 import random
 import re
 import signal
-import socket
 import subprocess
 import time
 from collections import Counter
@@ -22,6 +21,7 @@ from pathlib import Path
 
 import pytest
 
+from goodstanding.cli.ports import free_port
 from goodstanding.core.tokens import Signer
 from tests.e2e.parts import DOMAINS, Installation, Office, office
 
@@ -210,9 +210,7 @@ def delivery_of(signer: Signer, envelope_from: str) -> int:
 
 @pytest.fixture
 def opened(tmp_path: Path, bare: Installation) -> Iterator[Office]:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        mail = probe.getsockname()[1]
+    mail = free_port()
     options = ["--slow", "20", "--pace", "0.05", "--return-to", f"127.0.0.1:{mail}"]
     options += ["--complaints-to", "unsubscribe@bounces.example.com"]
     options += ["--cut-before-dot", "0.005", "--cut-after-dot", "0.005"]

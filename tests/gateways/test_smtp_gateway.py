@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-import socket
 import ssl
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -15,6 +14,7 @@ import pytest
 from aiosmtpd.smtp import AuthResult, LoginPassword
 from rich.pretty import pretty_repr
 
+from goodstanding.cli.ports import free_port
 from goodstanding.gateways.base import Gateway, Handover, Mail
 from goodstanding.gateways.smtp import SmtpGateway, SmtpSettings
 from tests.gateways.smtp_servers import (
@@ -69,12 +69,6 @@ def offers(request: pytest.FixtureRequest) -> dict[str, str]:
     """What a scripted server says to EHLO."""
     said: dict[str, str] = request.param
     return said
-
-
-def closed_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 # Outcomes with a well-behaved server
@@ -191,7 +185,7 @@ def test_an_answer_out_of_turn_is_never_taken_for_a_yes(step: str, offers: dict[
 
 
 def test_nobody_listens() -> None:
-    (told,) = asyncio.run(send(closed_port(), mail()))
+    (told,) = asyncio.run(send(free_port(), mail()))
     assert (told.outcome, told.stage, told.code) == ("unsent", "connect", None)
     assert told.error
 
@@ -587,7 +581,7 @@ def test_routes_go_elsewhere_and_take_no_password_along() -> None:
     async def signed_in() -> list[Handover]:
         async with other.running() as other_port:
             return await send(
-                closed_port(),
+                free_port(),
                 mail("bob@example.net"),
                 starttls="never",
                 routes={"example.net": f"127.0.0.1:{other_port}"},

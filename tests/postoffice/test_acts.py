@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-import socket
 from collections.abc import Callable
 from email.message import EmailMessage
 from typing import cast
 
 import pytest
 
+from goodstanding.cli.ports import free_port
 from tests.postoffice.neighbours import Listener, PostOffice, Website, newsletter, wait_for
 
 Open = Callable[..., PostOffice]
@@ -234,9 +234,7 @@ def test_a_scanner_fetches_every_link_twice(office: PostOffice, site: Website) -
 def test_nothing_is_lost_while_the_listener_and_the_site_are_in_trouble(
     open_office: Open, site: Website
 ) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     office = open_office("--pace", "0", "--return-to", f"127.0.0.1:{port}")
     boxes = [f"temper.reports_unknown.{n}@pear.example" for n in range(20)]
     for number, box in enumerate(boxes):

@@ -13,8 +13,8 @@ from aiosmtpd.controller import Controller
 from aiosmtpd.handlers import Sink
 
 from goodstanding.cli import main
+from goodstanding.cli.ports import free_port
 from tests.cli.conftest import Ran, command
-from tests.ports import free_port
 from tests.seeds.hearing import Hearers, hearers
 
 pytest.register_assert_rewrite("tests.seeds.scenarios")

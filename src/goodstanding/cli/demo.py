@@ -10,7 +10,6 @@ import json as jsons
 import os
 import secrets
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -26,6 +25,7 @@ import typer
 
 from goodstanding.cli import parameters
 from goodstanding.cli.output import Stop, print_json, print_table, print_text
+from goodstanding.cli.ports import free_port
 
 if TYPE_CHECKING:
     from goodstanding.answers.progress import Progress
@@ -108,7 +108,7 @@ def _folder(home: Path | None) -> Iterator[Path]:
 @contextmanager
 def _postoffice(folder: Path, seed: int) -> Iterator[dict[str, Any]]:
     """The pretend internet, and where its doors are."""
-    mail = f"127.0.0.1:{_free_port()}"
+    mail = f"127.0.0.1:{free_port()}"
     command = [sys.executable, "-m", "goodstanding.postoffice", "--seed", str(seed)]
     command += ["--book", str(folder / "book.jsonl"), "--return-to", mail]
     command += ["--complaints-to", "complaints@bounces.example.com", "--pace", "0.5"]
@@ -130,7 +130,7 @@ def _set_up(folder: Path, office: dict[str, Any], database_url: str | None) -> N
         f'"{domain}" = "127.0.0.1:{port}"' for domain, port in office["providers"].items()
     )
     said = template.format(
-        web=f"127.0.0.1:{_free_port()}", mail=office["mail"], relay=office["relay"], routes=routes
+        web=f"127.0.0.1:{free_port()}", mail=office["mail"], relay=office["relay"], routes=routes
     )
     (folder / "goodstanding.toml").write_text(said)
     for variable in list(os.environ):
@@ -207,14 +207,15 @@ def _send(
         with _command([*arguments, "--html", str(html), "--text", str(text)], log) as sending:
             status = sending.wait()
     if status:
-        raise Stop(f"The {name} broadcast was not sent; {log.name} says why.")
+        raise Stop(f"The {name} broadcast was not sent: {_end_of(Path(log.name))}")
     end = time.monotonic() + PATIENCE
     quiet_looks = 0
 
     def is_over(now: Progress) -> bool:
         nonlocal quiet_looks
         if server.poll() is not None or time.monotonic() > end:
-            raise Stop(f"The demonstration did not come to its end; {folder / 'serve.log'} tells.")
+            said = _end_of(folder / "serve.log")
+            raise Stop(f"The demonstration did not come to its end. The server said: {said}")
         if (why := watching.stands_still(now)) is not None:
             raise Stop(why)
         at_rest = now.is_settled and not progress.unheard() and not _under_way(office)
@@ -223,6 +224,11 @@ def _send(
         return quiet_looks > 2
 
     return watching.until(is_over, Mailing.objects.get(name=name).pk)
+
+
+def _end_of(log: Path) -> str:
+    """The last lines of a log, which is deleted with the folder."""
+    return "".join(log.read_text(errors="replace").splitlines(keepends=True)[-20:]) or "nothing."
 
 
 def _under_way(office: dict[str, Any]) -> int:
@@ -304,9 +310,3 @@ def _keep_open(server: subprocess.Popen[str]) -> None:
         server.wait()
     except KeyboardInterrupt:
         return
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
