@@ -23,6 +23,7 @@ import pytest
 
 from benchmarks.measuring import children
 from goodstanding.cli.ports import free_port
+from tests.processes import group
 
 RECIPIENTS = 150
 COMMAND = [sys.executable, "-m", "goodstanding"]
@@ -281,3 +282,26 @@ def test_serve_leaves_nothing_behind_however_it_ends(
     log = (home / "worker.log").read_text()
     assert "The web server ended on its own, with status -9." in log
     assert "Traceback" not in log
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+def test_a_web_server_ends_that_was_beginning_when_its_parent_was_killed(
+    environment: dict[str, str],
+) -> None:
+    script = "from goodstanding.cli.setup import prepare; prepare()\n"
+    script += "from goodstanding.cli.serving import start_web\n"
+    script += "print(start_web().pid, flush=True); input()"
+    begun = []
+    for tenths in range(1, 7):
+        place = {"GOODSTANDING_LISTEN_WEB": f"127.0.0.1:{free_port()}"}
+        with subprocess.Popen(
+            [sys.executable, "-c", script],
+            env=environment | place,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        ) as parent:
+            assert parent.stdout is not None
+            begun.append(int(parent.stdout.readline()))
+            time.sleep(tenths / 10)
+            parent.kill()
+    wait_for(lambda: not any(map(group, begun)), 20)

@@ -14,6 +14,8 @@ from typing import IO
 
 import pytest
 
+from tests.processes import group
+
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks at the processes in /proc")
 
 MAIL = b"""From MAILER-DAEMON Thu Jan  1 00:00:00 2026
@@ -48,30 +50,17 @@ def explaining(box: Path) -> Iterator[subprocess.Popen[bytes]]:
     try:
         assert process.stdout is not None
         assert b'"recipient":"user0@example.com"' in process.stdout.readline()
-        assert len(group(process)) == 4
+        assert len(group(process.pid)) == 4
         yield process
     finally:
         process.kill()
         process.communicate()
 
 
-def group(process: subprocess.Popen[bytes]) -> list[int]:
-    """The processes of its group that still run."""
-    running = []
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            fields = stat.read_text().rpartition(")")[2].split()
-        except OSError:
-            continue
-        if int(fields[2]) == process.pid and fields[0] != "Z":
-            running.append(int(stat.parent.name))
-    return running
-
-
 def gone(process: subprocess.Popen[bytes]) -> bool:
     until = time.monotonic() + 20
     while time.monotonic() < until:
-        if not group(process):
+        if not group(process.pid):
             return True
         time.sleep(0.02)
     return False
@@ -103,7 +92,7 @@ def test_where_it_is_killed_the_others_end(
 
 
 def test_a_reader_that_dies_is_told_of(explaining: subprocess.Popen[bytes]) -> None:
-    os.kill(next(one for one in group(explaining) if one != explaining.pid), signal.SIGKILL)
+    os.kill(next(one for one in group(explaining.pid) if one != explaining.pid), signal.SIGKILL)
     _, err = explaining.communicate(timeout=30)
     assert explaining.returncode == 2
     assert err.decode() == "A process that read mails ended before it was done (Killed).\n"

@@ -17,9 +17,10 @@ import typer
 from goodstanding.cli.output import BadInput, Stop, print_text
 from goodstanding.cli.setup import log_with_structlog, prepare
 
-WEB_THREADS = 16
 LOOK_AT_WEB = 0.5  # seconds between looks whether the web server is still there
-WEB_PATIENCE = 5.0  # seconds that the web server may take to end
+WEB_PATIENCE = (
+    5.0  # seconds that it may take to end; told to while it begins, it would wait for ever
+)
 
 
 def serve() -> None:
@@ -96,12 +97,12 @@ def start_web() -> subprocess.Popen[bytes]:
     from goodstanding.config.options import host_and_port
 
     host, port = host_and_port("listen_web", settings.OPTIONS.listen_web)
-    command = [sys.executable, "-m", "granian", "--interface", "wsgi", "--host", host]
-    command += ["--port", str(port), "--blocking-threads", str(WEB_THREADS), "--no-access-log"]
-    command += ["--log-level", "error", "goodstanding.config.wsgi:application"]
     return subprocess.Popen(  # noqa: S603
-        command,
-        preexec_fn=_end_with_parent,  # noqa: PLW1509
+        [
+            *(sys.executable, "-m", "goodstanding.config.web_server"),
+            *(host, str(port), str(WEB_PATIENCE)),
+        ],
+        stdin=subprocess.PIPE,
         start_new_session=True,  # Ctrl-C is for us: we tell it to end
     )
 
@@ -127,23 +128,13 @@ def _must_be_free(name: str, place: str) -> None:
 
 
 def _end(web: subprocess.Popen[bytes]) -> None:
-    """End the web server. Told so while it starts its own process, it would wait for ever."""
+    """End the web server, and whatever is left of it where it had died on its own."""
     web.terminate()
     with contextlib.suppress(subprocess.TimeoutExpired):
         web.wait(WEB_PATIENCE)
-    # Whatever is left of it, also where it had died and its own process had not.
     with contextlib.suppress(ProcessLookupError):
         os.killpg(web.pid, signal.SIGKILL)
     web.wait()
-
-
-def _end_with_parent() -> None:
-    """Ask the kernel to stop this process when its parent dies, however that happens."""
-    if sys.platform == "linux":
-        import ctypes
-
-        parent_death_signal = 1  # PR_SET_PDEATHSIG, prctl(2)
-        ctypes.CDLL(None).prctl(parent_death_signal, signal.SIGTERM)
 
 
 def _work(
