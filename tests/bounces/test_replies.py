@@ -17,6 +17,7 @@ REPLIES = [
         "wild_replies.toml",
         "wild_replies2.toml",
         "wild_replies3.toml",
+        "wild_replies4.toml",
     )
     for reply in tomllib.loads((HERE / file).read_text())["reply"]
 ]
