@@ -8,7 +8,8 @@ import re
 import textwrap
 import tomllib
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -30,19 +31,22 @@ NAMED = re.compile(
 OF_A_RULE = 20  # answers that are told
 
 
-def replies(teller: dict[str, Any], recipient: str) -> Iterator[tuple[str, str, Report]]:
-    """Final answers about the recipient, who gave each, and how it reads by itself.
+def replies(teller: dict[str, Any], recipient: str) -> tuple[tuple[str, str, Report], ...]:
+    """Final answers about the recipient, who gave each, and how it reads by itself."""
+    names_hosts = HOST.search(teller.get("told", "") + teller["text"]) is not None
+    return answers(recipient, of_providers=names_hosts)
 
-    Of those in which the same words decide, one; of one rule some.
-    """
+
+@cache
+def answers(recipient: str, *, of_providers: bool) -> tuple[tuple[str, str, Report], ...]:
+    """Of those in which the same words decide, one; of one rule some."""
+    found: list[tuple[str, str, Report]] = []
     decided: set[tuple[str | None, str | None, str | None]] = set()
     of_rule: Counter[str | None] = Counter()
     for one in REPLIES:
         provider = one.get("provider")
-        if provider and HOST.search(teller.get("told", "") + teller["text"]) is None:
-            continue
-        if "in reply to" in one["text"]:
-            continue  # told by somebody already
+        if (provider and not of_providers) or "in reply to" in one["text"]:
+            continue  # told without its host, or by somebody already
         reply = NAMED.sub(recipient, " ".join(one["text"].split()))
         alone = read_reply(reply, provider)
         by = (alone.rule, alone.words, provider)
@@ -51,7 +55,8 @@ def replies(teller: dict[str, Any], recipient: str) -> Iterator[tuple[str, str, 
         decided.add(by)
         of_rule[alone.rule] += 1
         if of_rule[alone.rule] <= OF_A_RULE:
-            yield reply, f"mx.{provider}" if provider else "mx.example.org", alone
+            found.append((reply, f"mx.{provider}" if provider else "mx.example.org", alone))
+    return tuple(found)
 
 
 def told(teller: dict[str, Any], recipient: str, reply: str, host: str, what: str = "text") -> str:
