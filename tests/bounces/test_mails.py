@@ -18,7 +18,13 @@ def mails(file: str) -> list[dict[str, Any]]:
 
 
 EXAM = mails("exam.toml")
-WILD = [*mails("wild.toml"), *mails("wild2.toml"), *mails("wild3.toml"), *mails("wild4.toml")]
+WILD = [
+    *mails("wild.toml"),
+    *mails("wild2.toml"),
+    *mails("wild3.toml"),
+    *mails("wild4.toml"),
+    *mails("wild5.toml"),
+]
 REPORTS = [*mails("reports.toml"), *(mail for mail in [*EXAM, *WILD] if mail["expect"])]
 PLAIN = [*mails("plain.toml"), *(mail for mail in [*EXAM, *WILD] if not mail["expect"])]
 

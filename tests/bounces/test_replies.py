@@ -18,6 +18,7 @@ REPLIES = [
         "wild_replies2.toml",
         "wild_replies3.toml",
         "wild_replies4.toml",
+        "wild_replies5.toml",
     )
     for reply in tomllib.loads((HERE / file).read_text())["reply"]
 ]

@@ -25,6 +25,7 @@ _STATUS: Final = re.compile(r"([245]\.\d{1,3}\.\d{1,3})[ \t]*(?:\((.{1,500})\))?
 _FIELDS: Final = re.compile(r"\n[ \t]{0,4}(?:final|original)-recipient[ \t]*:")
 _RECIPIENTS: Final = 400
 _NEAR: Final = 2000  # characters behind a recipient's address that are near it
+_SESSION: Final = ("\n... while talking to ", "\n>>> ")
 _BEGINS: Final = {"final-recipient", "original-recipient", "x-actual-recipient"}
 _WORD: Final = re.compile(r"[a-z]{1,60}")
 
@@ -134,6 +135,10 @@ def _near(notice: str, low: str, names: set[str], everyone: set[str]) -> str:
         return ""
     begin = min(starts)
     end = begin + _NEAR
+    if verdicts := [at for name in names if (at := low.find(f"{name}>... ")) >= 0]:
+        # Sendmail lists all, tells its sessions with their hosts, and ends with a line of each.
+        begin = min(verdicts)
+        end = next((at for sign in _SESSION if (at := low.find(sign, begin, end)) > 0), end)
     for one in everyone - names:
         # No further than is needed: there may be hundreds, each of whom looks for all others.
         if (at := low.find(one, begin, end)) > 0:

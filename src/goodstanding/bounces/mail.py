@@ -149,9 +149,10 @@ def _told(seen: View) -> list[Said]:
     found = prose.extract(seen.notice(), own, failed)
     if not found and seen.markup:
         found = prose.extract(seen.html_notice(), own, failed)
-    if found and prose.of_service(found) and seen.original.get("to"):
+    if found and prose.of_service(found):
         # Told so that one may ask there: about the list itself.
-        return _about_what_is_returned(seen) or found
+        asked = _about_what_is_returned(seen) if seen.original.get("to") else []
+        return asked or prose.of_list(found)
     return found
 
 

@@ -46,6 +46,8 @@ _CODE: Final = re.compile(r"[ \t]*+(?:<<< )?([45]\d\d)[ -]")
 _VARIABLE: Final = re.compile(r"[A-Z][A-Z0-9_]*=")
 # What follows is said of all who were named, one a line, before it.
 _REASON: Final = re.compile(r"(?:the )?reasons?\b[^:@]{0,40}:[ \t]*\Z", re.IGNORECASE)
+# What follows is the address of whoever wrote.
+_SENDER: Final = re.compile(r"[^@:]{0,40}\bsender(?: was| is|[ \t]*:)[ \t]*:?[ \t]*\Z", re.IGNORECASE)
 _COMMAND: Final = re.compile(r">>> (?:MAIL|RCPT) ", re.IGNORECASE)
 _TALKING: Final = re.compile(r"[ \t.]*while talking to ", re.IGNORECASE)
 _SENTENCE: Final = re.compile(
@@ -59,7 +61,7 @@ _ALONE: Final = re.compile(
     rf"^[ \t]*+(?:[\w-]{{1,20}}:[ \t]*+)?<?({ADDRESS})>?[ \t]*+$", re.MULTILINE
 )
 _SERVICE: Final = re.compile(
-    r"[^\s@]*[-._+](?:ctl|request|help|owner|admin|(?:un)?subscribe)@", re.IGNORECASE
+    r"([^\s@]*)[-._+](?:ctl|request|help|owner|admin|(?:un)?subscribe)(@[^\s@]+)", re.IGNORECASE
 )
 # Even where that is an address to which one may write for help.
 _MEANT: Final = re.compile(
@@ -110,6 +112,13 @@ def of_service(told: list[Said]) -> bool:
     return all(_SERVICE.match(said.recipient or "") for said in told)
 
 
+def of_list(told: list[Said]) -> list[Said]:
+    """``told`` of a list's own addresses, as what it is: of the list."""
+    for said in told:
+        said.recipient = _SERVICE.sub(r"\1\2", said.recipient or "") or None
+    return told
+
+
 def _sections(notice: str, own: set[str]) -> dict[str, str]:
     sections = _Sections(own)
     for line in notice.split("\n", LINES)[:LINES]:
@@ -158,7 +167,7 @@ class _Sections:
         """
         last = (self._current or self._dialogue or [""])[-1]
         bare, code = line.lstrip(), _CODE.match(line)
-        if bare.startswith("<<<") and _COMMAND.match(last.lstrip()):
+        if (bare.startswith("<<<") and _COMMAND.match(last.lstrip())) or _SENDER.match(last):
             return True
         if code and f"{code[1]}-" in last:
             return True  # a further line of the same answer
