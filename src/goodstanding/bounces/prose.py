@@ -47,7 +47,7 @@ _VARIABLE: Final = re.compile(r"[A-Z][A-Z0-9_]*=")
 # What follows is said of all who were named, one a line, before it.
 _REASON: Final = re.compile(r"(?:the )?reasons?\b[^:@]{0,40}:[ \t]*\Z", re.IGNORECASE)
 # What follows is the address of whoever wrote.
-_SENDER: Final = re.compile(r"[^@:]{0,40}\bsender(?: was| is|[ \t]*:)[ \t]*:?[ \t]*\Z", re.IGNORECASE)
+_SENDER: Final = re.compile(r"[^@:]{0,40}\bsender(?: was| is|:)[ \t:]*\Z", re.IGNORECASE)
 _COMMAND: Final = re.compile(r">>> (?:MAIL|RCPT) ", re.IGNORECASE)
 _TALKING: Final = re.compile(r"[ \t.]*while talking to ", re.IGNORECASE)
 _SENTENCE: Final = re.compile(
