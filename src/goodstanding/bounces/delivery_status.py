@@ -25,9 +25,12 @@ _STATUS: Final = re.compile(r"([245]\.\d{1,3}\.\d{1,3})[ \t]*(?:\((.{1,500})\))?
 _FIELDS: Final = re.compile(r"\n[ \t]{0,4}(?:final|original)-recipient[ \t]*:")
 _RECIPIENTS: Final = 400
 _NEAR: Final = 2000  # characters behind a recipient's address that are near it
+_LOOKS: Final = 20  # places where a recipient's address may stand in another's
 _SESSION: Final = ("\n... while talking to ", "\n>>> ")
 _BEGINS: Final = {"final-recipient", "original-recipient", "x-actual-recipient"}
 _WORD: Final = re.compile(r"[a-z]{1,60}")
+_LONGER_BEFORE: Final = re.compile(r"[\w.+=-]")
+_LONGER_BEHIND: Final = re.compile(r"[\w-]|\.\w")
 
 
 def in_text(text: str) -> bool:
@@ -130,17 +133,30 @@ def _host(group: fields.Group, name: str) -> str:
 
 def _near(notice: str, low: str, names: set[str], everyone: set[str]) -> str:
     """The stretch of the notice that follows this recipient's address, up to another's."""
-    starts = [at for name in names if (at := low.find(name)) >= 0]
+    starts = [at for name in names if (at := _find(low, name)) >= 0]
     if not starts:
         return ""
     begin = min(starts)
     end = begin + _NEAR
-    if verdicts := [at for name in names if (at := low.find(f"{name}>... ")) >= 0]:
+    if verdicts := [at for name in names if (at := low.find(f"<{name}>... ")) >= 0]:
         # Sendmail lists all, tells its sessions with their hosts, and ends with a line of each.
         begin = min(verdicts)
         end = next((at for sign in _SESSION if (at := low.find(sign, begin, end)) > 0), end)
     for one in everyone - names:
         # No further than is needed: there may be hundreds, each of whom looks for all others.
-        if (at := low.find(one, begin, end)) > 0:
+        if low.find(one, begin, end) > 0 and (at := _find(low, one, begin, end)) > 0:
             end = at
     return notice[begin:end]
+
+
+def _find(low: str, address: str, begin: int = 0, end: int | None = None) -> int:
+    """Where ``address`` stands in ``low``, rather than one that ends or begins like it; else -1."""
+    at = begin - 1
+    for _ in range(_LOOKS):
+        at = low.find(address, at + 1, end)
+        behind = low[at + len(address) : at + len(address) + 2]
+        if at < 0 or not (
+            _LONGER_BEFORE.match(low, max(at - 1, 0), at) or _LONGER_BEHIND.match(behind)
+        ):
+            return at
+    return -1

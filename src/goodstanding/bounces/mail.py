@@ -152,7 +152,8 @@ def _told(seen: View) -> list[Said]:
     if found and prose.of_service(found):
         # Told so that one may ask there: about the list itself.
         asked = _about_what_is_returned(seen) if seen.original.get("to") else []
-        return asked or prose.of_list(found)
+        sender = text.addresses(seen.first("from")[:1000], 1)
+        return asked or prose.of_list(found, "".join(sender))
     return found
 
 

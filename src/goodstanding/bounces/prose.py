@@ -61,7 +61,11 @@ _ALONE: Final = re.compile(
     rf"^[ \t]*+(?:[\w-]{{1,20}}:[ \t]*+)?<?({ADDRESS})>?[ \t]*+$", re.MULTILINE
 )
 _SERVICE: Final = re.compile(
-    r"([^\s@]*)[-._+](?:ctl|request|help|owner|admin|(?:un)?subscribe)(@[^\s@]+)", re.IGNORECASE
+    r"[^\s@]*[-._+](?:ctl|request|help|owner|admin|(?:un)?subscribe)@", re.IGNORECASE
+)
+# What is added to a list's name in its own addresses.
+_OWN: Final = re.compile(
+    r"[-._+](?:bounces?|ctl|request|help|owner|admin|(?:un)?subscribe)(?=@)", re.IGNORECASE
 )
 # Even where that is an address to which one may write for help.
 _MEANT: Final = re.compile(
@@ -112,10 +116,13 @@ def of_service(told: list[Said]) -> bool:
     return all(_SERVICE.match(said.recipient or "") for said in told)
 
 
-def of_list(told: list[Said]) -> list[Said]:
-    """``told`` of a list's own addresses, as what it is: of the list."""
+def of_list(told: list[Said], sender: str) -> list[Said]:
+    """``told`` of a list's own addresses: of the list itself, where its ``sender`` is the list."""
+    of_sender = _OWN.sub("", sender.lower())
     for said in told:
-        said.recipient = _SERVICE.sub(r"\1\2", said.recipient or "") or None
+        named = _OWN.sub("", said.recipient or "")
+        if named.lower() == of_sender:
+            said.recipient = named
     return told
 
 

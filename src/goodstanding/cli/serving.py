@@ -18,9 +18,8 @@ from goodstanding.cli.output import BadInput, Stop, print_text
 from goodstanding.cli.setup import log_with_structlog, prepare
 
 LOOK_AT_WEB = 0.5  # seconds between looks whether the web server is still there
-WEB_PATIENCE = (
-    5.0  # seconds that it may take to end; told to while it begins, it would wait for ever
-)
+# Seconds that it may take to end. Told to while it begins, it would wait for ever.
+WEB_PATIENCE = 5.0
 
 
 def serve() -> None:
