@@ -11,7 +11,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -20,7 +19,9 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from benchmarks.measuring import children
 from tests import postgres
+from tests.e2e.parts import wait_for
 
 SEED = 20
 CONTACTS = 2000
@@ -295,14 +296,12 @@ def test_where_its_server_ends_the_demonstration_says_what_the_server_said(tmp_p
     home = tmp_path / "home"
     command = [sys.executable, "-m", "goodstanding", "demo", "--home", str(home), "--json"]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as showing:
-        end = time.monotonic() + 60
-        while not (home / "serve.log").exists() or "Ctrl-C" not in (home / "serve.log").read_text():
-            assert time.monotonic() < end, "it did not come to that"
-            time.sleep(0.1)
-        tasks = Path(f"/proc/{showing.pid}/task").glob("*/children")
-        begun = [int(pid) for task in tasks for pid in task.read_text().split()]
+        log = home / "serve.log"
+        wait_for(lambda: log.exists() and "Ctrl-C" in log.read_text())
         [server] = [
-            p for p in begun if Path(f"/proc/{p}/cmdline").read_bytes().endswith(b"\0serve\0")
+            child
+            for child in children(showing.pid)
+            if Path(f"/proc/{child}/cmdline").read_bytes().endswith(b"\0serve\0")
         ]
         os.kill(server, signal.SIGTERM)
         assert showing.stderr is not None

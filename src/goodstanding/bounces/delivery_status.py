@@ -133,7 +133,7 @@ def _host(group: fields.Group, name: str) -> str:
 
 def _near(notice: str, low: str, names: set[str], everyone: set[str]) -> str:
     """The stretch of the notice that follows this recipient's address, up to another's."""
-    starts = [at for name in names if (at := _find(low, name)) >= 0]
+    starts = [at for name in names if (at := _whole(low, name, low.find(name))) >= 0]
     if not starts:
         return ""
     begin = min(starts)
@@ -144,19 +144,19 @@ def _near(notice: str, low: str, names: set[str], everyone: set[str]) -> str:
         end = next((at for sign in _SESSION if (at := low.find(sign, begin, end)) > 0), end)
     for one in everyone - names:
         # No further than is needed: there may be hundreds, each of whom looks for all others.
-        if low.find(one, begin, end) > 0 and (at := _find(low, one, begin, end)) > 0:
+        at = low.find(one, begin, end)
+        if at > 0 and (at := _whole(low, one, at, end)) > 0:
             end = at
     return notice[begin:end]
 
 
-def _find(low: str, address: str, begin: int = 0, end: int | None = None) -> int:
-    """Where ``address`` stands in ``low``, rather than one that ends or begins like it; else -1."""
-    at = begin - 1
+def _whole(low: str, address: str, at: int, end: int | None = None) -> int:
+    """Where, from ``at`` on, ``address`` is not the end or the beginning of another; else -1."""
     for _ in range(_LOOKS):
-        at = low.find(address, at + 1, end)
         behind = low[at + len(address) : at + len(address) + 2]
         if at < 0 or not (
             _LONGER_BEFORE.match(low, max(at - 1, 0), at) or _LONGER_BEHIND.match(behind)
         ):
             return at
+        at = low.find(address, at + 1, end)
     return -1

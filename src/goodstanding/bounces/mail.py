@@ -152,8 +152,7 @@ def _told(seen: View) -> list[Said]:
     if found and prose.of_service(found):
         # Told so that one may ask there: about the list itself.
         asked = _about_what_is_returned(seen) if seen.original.get("to") else []
-        sender = text.addresses(seen.first("from")[:1000], 1)
-        return asked or prose.of_list(found, "".join(sender))
+        return asked or prose.of_list(found, text.sender(seen.first("from")) or "")
     return found
 
 
@@ -326,11 +325,11 @@ def _asks_to_leave(seen: View, heard: Signals) -> bool:
 
 
 def _about_sender(seen: View, kind: Kind, *, feedback_type: str | None = None) -> Report:
-    sender = text.addresses(seen.first("from")[:1000])
+    sender = text.sender(seen.first("from"))
     return Report(
         kind=kind,
-        recipient=sender[-1] if sender else None,
+        recipient=sender,
         text=" ".join(seen.notice().split())[: text.SAID] or None,
-        provider=providers.by_recipient(sender[-1]) if sender else None,
+        provider=providers.by_recipient(sender),
         feedback_type=feedback_type,
     )

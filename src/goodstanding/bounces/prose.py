@@ -60,13 +60,10 @@ _SENTENCE: Final = re.compile(
 _ALONE: Final = re.compile(
     rf"^[ \t]*+(?:[\w-]{{1,20}}:[ \t]*+)?<?({ADDRESS})>?[ \t]*+$", re.MULTILINE
 )
-_SERVICE: Final = re.compile(
-    r"[^\s@]*[-._+](?:ctl|request|help|owner|admin|(?:un)?subscribe)@", re.IGNORECASE
-)
-# What is added to a list's name in its own addresses.
-_OWN: Final = re.compile(
-    r"[-._+](?:bounces?|ctl|request|help|owner|admin|(?:un)?subscribe)(?=@)", re.IGNORECASE
-)
+# What is added to a list's name in its own addresses; to those that bounce nobody writes for help.
+_ASKED: Final = "ctl|request|help|owner|admin|(?:un)?subscribe"
+_SERVICE: Final = re.compile(rf"[^\s@]*[-._+](?:{_ASKED})@", re.IGNORECASE)
+_OWN: Final = re.compile(rf"[-._+](?:bounces?|{_ASKED})(?=@)", re.IGNORECASE)
 # Even where that is an address to which one may write for help.
 _MEANT: Final = re.compile(
     rf"(?:your (?:message|mail|e-?mail)|deliver(?:ed|ing|y)?) to\s{{1,9}}[\"'<]?({ADDRESS})",

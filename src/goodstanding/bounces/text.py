@@ -162,7 +162,13 @@ def date(value: str) -> int | None:
     return (since.days * 86_400 + since.seconds) * 1_000_000
 
 
+def sender(value: str) -> str | None:
+    """The address in a From header; a name before it may hold another."""
+    found = addresses(value[:1000])
+    return found[-1] if found else None
+
+
 def sender_domain(value: str) -> str | None:
     """The domain of the address in a From header."""
-    found = addresses(value[:1000])
-    return found[-1].rpartition("@")[2] if found else None
+    found = sender(value)
+    return found.rpartition("@")[2] if found else None

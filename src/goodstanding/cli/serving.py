@@ -96,11 +96,9 @@ def start_web() -> subprocess.Popen[bytes]:
     from goodstanding.config.options import host_and_port
 
     host, port = host_and_port("listen_web", settings.OPTIONS.listen_web)
+    command = [sys.executable, "-m", "goodstanding.config.web_server"]
     return subprocess.Popen(  # noqa: S603
-        [
-            *(sys.executable, "-m", "goodstanding.config.web_server"),
-            *(host, str(port), str(WEB_PATIENCE)),
-        ],
+        [*command, host, str(port), str(WEB_PATIENCE)],
         stdin=subprocess.PIPE,
         start_new_session=True,  # Ctrl-C is for us: we tell it to end
     )
